@@ -1,0 +1,76 @@
+"""The command line: `python -m gendistill STEP --spec JSON` is what each rule runs; the rest is for people."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from gendistill.errors import UserError
+from gendistill.plan.step import FUNCTIONS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    parser = argparse.ArgumentParser(prog="gendistill", description="Train neural networks in generations by knowledge distillation.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for kind in FUNCTIONS:
+        step = commands.add_parser(kind, help=f"run the step {kind} (what rule {kind} does)")
+        step.add_argument("--spec", type=json.loads, required=True, help="the step as JSON, from the plan")
+        step.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        step.add_argument("--threads", type=int, default=1)
+        step.add_argument("--checkpoint-every", type=int, default=1, metavar="EPOCHS")
+    for name, text in (("index", "make room for the results of the experiments"), ("report", "write results/")):
+        view = commands.add_parser(name, help=text)
+        view.add_argument("--experiments", type=json.loads, required=True, help="a JSON list of names")
+        view.add_argument("--overrides", type=json.loads, default=[], help="a JSON list of overrides in Hydra's syntax")
+        view.add_argument("--view", required=True, help="identity of the results, from the plan")
+    check = commands.add_parser("check-labels", help="compute a sample of stored soft labels anew and compare")
+    check.add_argument("folder", type=Path, help="runs/softlabels/<id>")
+    check.add_argument("--samples", type=int, default=1000)
+    given = parser.parse_args(arguments)
+    if given.command in FUNCTIONS:
+        from gendistill.execute import execute
+
+        return execute(given.spec, given.device, given.threads, given.checkpoint_every)
+    try:
+        return {"index": _index, "report": _report, "check-labels": _check_labels}[given.command](given)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+
+
+def _index(given: argparse.Namespace) -> int:
+    from gendistill.results.view import start_view
+
+    start_view(given.view)
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    from gendistill.plan import build_plan
+    from gendistill.results.report import write_report
+
+    plan = build_plan(given.experiments, tuple(given.overrides))
+    if plan.view_id != given.view:
+        raise UserError("settings or code were changed while the steps ran. Run snakemake again: it makes what the change needs.")
+    tables = {step.settings["experiment"]: step.folder for step in plan.of_kind("tables")}
+    chosen = f"experiments=[{','.join(given.experiments)}]"
+    overrides = f" overrides='{json.dumps(given.overrides)}'" if given.overrides else ""
+    write_report(plan.index, tables, f"snakemake --config {chosen}{overrides}")
+    return 0
+
+
+def _check_labels(given: argparse.Namespace) -> int:
+    from gendistill.files import read_receipt
+    from gendistill.softlabels.dump import check_soft_labels
+
+    spec = read_receipt(given.folder)["spec"]
+    inputs = {role: Path("runs", name) for role, name in spec["inputs"].items()}
+    found = check_soft_labels(spec["settings"], inputs, given.folder, samples=given.samples)
+    print(json.dumps(found, indent=1))
+    # Kernels sum in another order for another batch: neighbouring float16 numbers are equal to float16.
+    return 0 if found["share_equal"] > 0.5 and found["largest_difference_in_float16_spacings"] < 1000 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Whole or absent: atomic writes, and reads that are checked against the receipt beside the file."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from gendistill.errors import UserError
+
+RECEIPT = "receipt.json"
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` for writing, and rename it to `path` once it is whole and on disk.
+
+    Raises:
+        UserError: the folder or the disk refuses (read-only, full); an earlier `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"could not write {path}: {error.strerror or error}. Earlier results are untouched; "
+            "make room or make the folder writable, then run the same command again."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with open_atomic(path) as file:
+        file.write(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verified(path: Path) -> Path:
+    """`path`, once its content is known to be what the step that made it wrote.
+
+    Raises:
+        UserError: the file or its receipt is missing, or its content has another SHA-256 than the receipt says.
+    """
+    receipt = path.parent / RECEIPT
+    for needed in (path, receipt):
+        if not needed.exists():
+            raise UserError(f"{needed} is missing. Make it with: snakemake {needed}")
+    expected = json.loads(receipt.read_text())["outputs"][path.name]["sha256"]
+    if sha256(path) != expected:
+        raise UserError(
+            f"{path} is corrupt: its content is not what its receipt ({receipt}) says was written. "
+            f"Remove it and run snakemake again to have it made anew: rm {path}"
+        )
+    return path
+
+
+def read_receipt(folder: Path) -> dict[str, Any]:
+    """The receipt of a finished step.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = folder / RECEIPT
+    if not path.exists():
+        raise UserError(f"{path} is missing. Make it with: snakemake {path}")
+    return json.loads(path.read_text())

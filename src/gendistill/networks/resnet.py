@@ -1,0 +1,74 @@
+"""CIFAR ResNet of depth 6n+2 (He et al., Deep Residual Learning for Image Recognition, 2016, section 4.2)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill.errors import SettingError
+
+
+class ResNet(nn.Module):
+    """A 3x3 convolution, three groups of n blocks with width, 2 width and 4 width channels, average pooling, a linear layer.
+
+    Works for any image size and number of channels. `features` gives the penultimate layer, shape (B, 4 width).
+
+    Args:
+        channels: channels of an image.
+        classes: number of classes.
+        depth: 6n + 2.
+        shortcut: where the shape changes, `A` subsamples and pads with zero channels, `B` is a 1x1 convolution.
+        width: channels of the first group; 16 in the paper.
+
+    Raises:
+        SettingError: `depth` is not 6n + 2.
+    """
+
+    def __init__(self, channels: int, classes: int, depth: int, shortcut: str = "A", width: int = 16) -> None:
+        super().__init__()
+        if depth < 8 or (depth - 2) % 6:
+            raise SettingError(f"network.depth = {depth}: must be 6n+2 with n of at least 1: 8, 14, 20, 26, 32, ...")
+        blocks = (depth - 2) // 6
+        self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        widths = [width] * blocks + [2 * width] * blocks + [4 * width] * blocks
+        before = [width, *widths[:-1]]
+        self.blocks = nn.Sequential(*(Block(i, o, shortcut) for i, o in zip(before, widths, strict=True)))
+        self.classifier = nn.Linear(4 * width, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features: float (B, C, H, W) -> (B, 4 width)."""
+        return self.blocks(F.relu(self.norm(self.conv(images)))).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits: float (B, C, H, W) -> (B, classes)."""
+        return self.classifier(self.features(images))
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut; where the number of channels grows, the resolution is halved."""
+
+    def __init__(self, before: int, after: int, shortcut: str) -> None:
+        super().__init__()
+        self.stride = 1 if before == after else 2
+        self.conv1 = nn.Conv2d(before, after, 3, stride=self.stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.new_channels = after - before
+        self.project = None
+        if self.new_channels and shortcut == "B":
+            self.project = nn.Sequential(nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self._shortcut(x))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.project is not None:
+            return self.project(x)
+        if not self.new_channels:
+            return x
+        first = self.new_channels // 2
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, first, self.new_channels - first))

@@ -1,0 +1,94 @@
+"""A trained network on disk: safetensors weights that say by themselves how to build the network and feed it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gendistill.errors import UserError
+from gendistill.files import verified, write_bytes
+from gendistill.precision import autocast
+from gendistill.targets import instantiate
+
+FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What it takes to build a network and to feed it.
+
+    Attributes:
+        network: the settings of the network group.
+        shape: channels, height and width of the images it was trained on.
+        classes: number of classes.
+        mean, std: of each channel of the training images, in units of pixel values (0 to 255).
+        precision: of the forward pass, as set in the recipe.
+    """
+
+    network: dict[str, Any]
+    shape: list[int]
+    classes: int
+    mean: list[float]
+    std: list[float]
+    precision: str
+
+    def build(self) -> nn.Module:
+        """A network with fresh weights, drawn from PyTorch's global generator."""
+        return instantiate(self.network)(channels=self.shape[0], classes=self.classes)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 (B, C, H, W) -> float32 with mean 0 and standard deviation 1 per channel, in channels_last layout."""
+        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
+        std = torch.tensor(self.std, device=images.device)[:, None, None]
+        return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def save_network(network: nn.Module, description: Description, folder: Path) -> None:
+    """Write `model.safetensors`: the weights, and the description as metadata."""
+    from safetensors.torch import save
+
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in network.state_dict().items()}
+    write_bytes(folder / FILE, save(weights, metadata={"gendistill": json.dumps(asdict(description))}))
+
+
+def load_network(folder: Path, device: torch.device) -> tuple[nn.Module, Description]:
+    """The trained network of a step's folder, in eval mode and without gradients.
+
+    Raises:
+        UserError: the file is missing, corrupt, or does not fit the network that it names.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = verified(folder / FILE)
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = Description(**json.loads(file.metadata()["gendistill"]))
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+        network = description.build()
+        network.load_state_dict(weights)
+    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} holds no network of this version of gendistill: {error}") from error
+    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return network, description
+
+
+@torch.inference_mode()
+def logits_of(network: nn.Module, description: Description, images: Tensor) -> Tensor:
+    """Logits of a batch: uint8 (B, C, H, W) -> float32 (B, K). The network should be in eval mode."""
+    with autocast(description.precision, images.device):
+        return network(description.normalise(images)).float()
+
+
+@torch.inference_mode()
+def features_of(network: nn.Module, description: Description, images: Tensor) -> Tensor:
+    """Penultimate features of a batch: uint8 (B, C, H, W) -> float32 (B, F)."""
+    with autocast(description.precision, images.device):
+        return network.features(description.normalise(images)).float()
+
+
+def in_batches(function: Any, images: Tensor, device: torch.device, batch_size: int = 500) -> Tensor:
+    """`function` of all images, batch by batch on `device`; the results together on the CPU."""
+    return torch.cat([function(batch.to(device)).cpu() for batch in images.split(batch_size)])

@@ -1,0 +1,24 @@
+"""One text for one meaning: canonical JSON, and its hash."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def canonical(value: Any) -> Any:
+    """`value` with sorted keys, tuples as lists, and 1.0 as 1."""
+    if isinstance(value, dict):
+        return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def canonical_json(value: Any) -> str:
+    """`value` as JSON: the same text for any order of keys and for 1 and 1.0."""
+    return json.dumps(canonical(value), separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any, length: int = 10) -> str:
+    """The first `length` hexadecimal digits of the SHA-256 of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]

@@ -1,0 +1,10 @@
+"""Where things lie in a checkout."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+SOURCE = ROOT / "src"
+CONFIG = ROOT / "config"
+SCHEMA = ROOT / "workflow" / "schemas" / "settings.schema.yaml"
+REFACTORINGS = ROOT / "workflow" / "refactorings.yaml"
+CACHE = Path(".snakemake") / "gendistill"

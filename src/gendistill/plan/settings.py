@@ -1,0 +1,123 @@
+"""Read the settings: composed by Hydra once per state of `config/`, then from a small cache."""
+
+import hashlib
+import json
+from typing import Any
+
+import yaml
+
+from gendistill.errors import SettingError
+from gendistill.plan.paths import CACHE, CONFIG
+
+GROUPS = ("dataset", "network", "objective", "recipe")
+Settings = dict[str, Any]
+
+
+def experiment_names() -> list[str]:
+    """The experiments that `config/experiment/` defines."""
+    return sorted(path.stem for path in (CONFIG / "experiment").glob("*.yaml"))
+
+
+def load_group(group: str, name: Any, where: str = "") -> Settings:
+    """The settings of `config/<group>/<name>.yaml`.
+
+    Raises:
+        SettingError: there is no such file.
+    """
+    path = CONFIG / group / f"{name}.yaml"
+    if not path.is_file():
+        allowed = ", ".join(sorted(p.stem for p in (CONFIG / group).glob("*.yaml")))
+        raise SettingError(
+            f"{group} = {name}: there is no such {group}. Allowed: {allowed}. Set in {where or 'the settings'}; "
+            f"a new one is a file config/{group}/{name}.yaml."
+        )
+    return yaml.safe_load(path.read_text())
+
+
+def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
+    """The composed settings of one experiment, with `overrides` in Hydra's syntax.
+
+    Raises:
+        SettingError: no such experiment, or Hydra cannot compose it.
+    """
+    if name not in experiment_names():
+        raise SettingError(
+            f"experiment = {name}: there is no such experiment. Allowed: {', '.join(experiment_names())}. "
+            f"Set by: snakemake --config experiments=[NAME]; a new one is a file config/experiment/{name}.yaml."
+        )
+    cache = CACHE / f"settings-{_state(name, overrides)}.json"
+    try:
+        return json.loads(cache.read_text())
+    except (OSError, ValueError):
+        settings = _compose(name, overrides)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    temporary = cache.with_suffix(".tmp")
+    temporary.write_text(json.dumps(settings))
+    temporary.replace(cache)
+    return settings
+
+
+def _state(name: str, overrides: tuple[str, ...]) -> str:
+    """A hash of all that the composed settings depend on."""
+    state = hashlib.sha256(json.dumps([name, overrides]).encode())
+    for path in sorted(CONFIG.rglob("*.yaml")):
+        state.update(f"{path.relative_to(CONFIG)}\0".encode() + path.read_bytes() + b"\0")
+    return state.hexdigest()[:16]
+
+
+def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(CONFIG), version_base="1.3"):
+            settings = compose("config", [f"experiment={name}", *overrides])
+        return OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        raise SettingError(
+            f"experiment {name} cannot be composed: {error}{cause}. "
+            f"Look at config/experiment/{name}.yaml and at the overrides given: {list(overrides) or 'none'}."
+        ) from error
+
+
+def resolve_group(group: str, base: Settings, change: Any, where: str) -> Settings:
+    """`base` (one member of a group) after the change that a lineage or a patriarch asks for.
+
+    `change` is None, the name of another member, or a mapping; a mapping that has a `name` starts from that member.
+    """
+    if change is None:
+        return base
+    if isinstance(change, str):
+        return load_group(group, change, where)
+    if not isinstance(change, dict):
+        raise SettingError(f"{group} = {change}: must be a name or a mapping. Set in {where}.")
+    start = load_group(group, change["name"], where) if change.get("name", base["name"]) != base["name"] else base
+    return {**start, **change}
+
+
+def pick(value: Any, generation: int, generations: int, what: str, where: str) -> Any:
+    """The value for one generation: of a list its entry (one per generation, from 1), of anything else itself."""
+    if not isinstance(value, list):
+        return value
+    if len(value) != generations:
+        raise SettingError(
+            f"{what} = {value}: a list must have one value for each of the {generations} generations, this one has "
+            f"{len(value)}. Set in {where}."
+        )
+    if generation == 0:
+        raise SettingError(
+            f"{what} = {value}: a list has one value per generation, from generation 1; the patriarch (generation 0) "
+            f"needs its own. Set patriarch.{what} in {where}."
+        )
+    return value[generation - 1]
+
+
+def group_label(group: str, settings: Settings) -> str:
+    """A readable name of `settings`: the group member's name and what differs from it."""
+    original = load_group(group, settings["name"])
+    changes = [f"{key.strip('_')}{value}" for key, value in sorted(settings.items()) if original.get(key) != value]
+    text = "-".join([settings["name"], *changes])
+    return "".join(c if c.isalnum() or c in "._-" else "" for c in text)[:80]

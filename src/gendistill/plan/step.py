@@ -1,0 +1,110 @@
+"""A step: one run of one rule, under an id that says everything that its result depends on."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gendistill.plan.canonical import canonical_json, digest
+
+NETWORK_FILES = ("model.safetensors", "logits.safetensors", "history.csv")
+# What each step leaves in its folder, besides the receipt.
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "dataset": ("dataset.safetensors",),
+    "patriarch": NETWORK_FILES,
+    "generation": NETWORK_FILES,
+    "softlabels": ("softlabels.npy",),
+    "ensemble": (),
+    "transfer": (),
+    "statistics": (),
+    "tables": ("tables.json", "error_by_generation.svg", "error_by_generation.png"),
+}
+# What an interrupted training leaves beside them, and a finished one does not.
+RESUME = "resume.pt"
+# The function that does a step's work; its module and what that imports are the step's own code.
+FUNCTIONS: dict[str, str] = {
+    "dataset": "gendistill.data.prepare:prepare_dataset",
+    "patriarch": "gendistill.training.run:train_network",
+    "generation": "gendistill.training.run:train_network",
+    "softlabels": "gendistill.softlabels.dump:dump_soft_labels",
+    "ensemble": "gendistill.evaluation.ensemble:evaluate_ensemble",
+    "transfer": "gendistill.evaluation.transfer:evaluate_transfer",
+    "statistics": "gendistill.evaluation.statistics:confidence_statistics",
+    "tables": "gendistill.results.tables:make_tables",
+}
+# Settings that came later, with the value that means what was done before: left out of the hash, so old ids stay.
+NEUTRAL: dict[str, dict[str, Any]] = {
+    "patriarch": {"member": 0},
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the plan.
+
+    Attributes:
+        kind: the name of the rule.
+        id: a readable slug and a short hash of the spec.
+        settings: the step's own resolved settings.
+        code: code hash of each module that the settings or the step name.
+        inputs: for each role, the step (as `kind/id`), or the list of steps, that is read.
+        source: what the result does not depend on but the step needs to know, such as where the user's files lie.
+    """
+
+    kind: str
+    id: str
+    settings: dict[str, Any]
+    code: dict[str, str]
+    inputs: dict[str, str | list[str]]
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """`kind/id`: how other steps name this one."""
+        return f"{self.kind}/{self.id}"
+
+    @property
+    def folder(self) -> str:
+        """The folder of the step's results."""
+        return f"runs/{self.name}"
+
+    @property
+    def receipt(self) -> str:
+        """The path of the step's receipt."""
+        return f"{self.folder}/receipt.json"
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of all that the step leaves, the receipt last."""
+        return [f"{self.folder}/{name}" for name in (*OUTPUTS[self.kind], "receipt.json")]
+
+    @property
+    def parents(self) -> list[str]:
+        """The steps that this one reads, as `kind/id`, each once."""
+        lists = [[value] if isinstance(value, str) else value for value in self.inputs.values()]
+        return list(dict.fromkeys(name for names in lists for name in names))
+
+    def to_json(self) -> str:
+        """The spec and the id as canonical JSON: all that the command of the step needs."""
+        return canonical_json(asdict(self))
+
+
+def make_step(
+    kind: str,
+    slug: str,
+    settings: dict[str, Any],
+    code: dict[str, str],
+    inputs: dict[str, Any],
+    source: dict[str, Any] | None = None,
+) -> Step:
+    """A step with the id that its spec gives it. Values of `inputs` are steps or lists of steps."""
+    neutral = NEUTRAL.get(kind, {})
+    hashed = {key: value for key, value in settings.items() if key not in neutral or value != neutral[key]}
+    names = {role: s.name if isinstance(s, Step) else [member.name for member in s] for role, s in inputs.items()}
+    spec = {"kind": kind, "settings": _without_names(hashed), "code": code, "inputs": names}
+    return Step(kind, f"{slug}-{digest(spec)}", settings, code, names, source or {})
+
+
+def _without_names(value: Any) -> Any:
+    """`value` without the `name` of a settings group: what a thing is called does not change what it does."""
+    if isinstance(value, dict):
+        return {key: _without_names(v) for key, v in value.items() if key != "name"}
+    return [_without_names(item) for item in value] if isinstance(value, list) else value

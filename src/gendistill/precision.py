@@ -1,0 +1,38 @@
+"""Device and number format of the computation."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """`cuda` or `cpu`; `auto` is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 matrices itself; elsewhere emulation would be slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def number_format(precision: str, device: torch.device) -> torch.dtype:
+    """What `precision` means on `device`: `float32`, or for `auto` bfloat16 where the processor computes in it."""
+    return torch.bfloat16 if precision == "auto" and computes_in_bfloat16(device) else torch.float32
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Matrix products and convolutions in the number format of `precision`; weights and sums stay float32."""
+    dtype = number_format(precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def make_deterministic() -> None:
+    """Use only kernels that give the same bits each time, and no TF32."""
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False

@@ -1,0 +1,134 @@
+"""The report step: the readable view of all results in `results/`, and one page that shows it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gendistill.files import read_receipt, write_bytes, write_json
+from gendistill.results.tables import TABLES
+
+RESULTS = Path("results")
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+TITLES = {
+    "error": "Error by generation",
+    "ensembles": "Ensembles",
+    "transfer": "Transfer to other data",
+    "confidence": "Confidence on the training images",
+}
+CAPTIONS = {
+    "error": "Error in percent on the test images after the last epoch, the best epoch (marked: chosen afterwards on the test "
+    "images unless a validation split is set, so biased downwards), and on the training images. Generation 0 is the patriarch.",
+    "ensembles": "Error in percent of the averaged outputs. Networks trained is the cost: what had to be trained to have the "
+    "ensemble. Compare a lineage with as many networks from scratch.",
+    "transfer": "Error in percent of a linear SVM on the penultimate features; the SVM's C is chosen on training images only.",
+    "confidence": "Mean of the largest to fourth largest probability on the plain training images, and accuracies, in percent.",
+}
+HEADINGS = {
+    "test_error_pct": "test error %",
+    "best_epoch_test_error_pct": "best-epoch test error % †",
+    "train_error_pct": "train error %",
+    "mean_member_test_error_pct": "mean member's test error %",
+    "train_accuracy_pct": "train accuracy %",
+    "test_accuracy_pct": "test accuracy %",
+    "networks_trained": "networks trained",
+    **{f"confidence_top{k}_pct": f"top {k} %" for k in range(1, 5)},
+}
+
+
+def write_report(index: dict[str, str], tables: dict[str, str], command: str) -> None:
+    """Write `results/`: index, metrics, tables, figures, and last `report.html`.
+
+    Args:
+        index: the folder of each role.
+        tables: for each experiment the folder of its tables step.
+        command: what reproduces the results, as a user types it.
+
+    Raises:
+        UserError: a step has no receipt, or the folder can't be written.
+    """
+    loaded = {name: json.loads((Path(folder) / "tables.json").read_text()) for name, folder in tables.items()}
+    write_json(RESULTS / "index.json", index)
+    write_json(RESULTS / "metrics.json", {name: _metrics(t["summaries"]) for name, t in loaded.items()})
+    write_bytes(RESULTS / "generations.csv", _generations(loaded).to_csv(index=False).encode())
+    sections = []
+    for name, content in loaded.items():
+        figures = {}
+        for kind in ("svg", "png"):
+            picture = (Path(tables[name]) / f"error_by_generation.{kind}").read_bytes()
+            write_bytes(RESULTS / "figures" / f"{name}_error_by_generation.{kind}", picture)
+            figures[kind] = picture
+        shown = []
+        for table, records in content["summaries"].items():
+            summary, runs = pd.DataFrame(records), pd.DataFrame(content["runs"][table])
+            write_bytes(RESULTS / "tables" / f"{name}_{table}.csv", summary.to_csv(index=False).encode())
+            write_bytes(RESULTS / "tables" / f"{name}_{table}_runs.csv", runs.to_csv(index=False).encode())
+            text = readable(table, summary)
+            notes = f"{CAPTIONS[table]} Mean ± standard deviation over n runs."
+            markdown = f"**{TITLES[table]}** ({name}). {notes}\n\n{text.to_markdown(index=False, disable_numparse=True)}\n"
+            write_bytes(RESULTS / "tables" / f"{name}_{table}.md", markdown.encode())
+            shown.append({"id": f"{name}-{table}", "title": TITLES[table], "caption": notes, "frame": text, "csv": f"tables/{name}_{table}.csv"})
+        svg = figures["svg"].decode()
+        sections.append({"name": name, "description": content["description"], "tables": shown, "figure": svg[svg.index("<svg") :]})
+    page = _render(sections, command, _cost(index))
+    write_bytes(RESULTS / "report.html", page.encode())
+
+
+def readable(table: str, summary: pd.DataFrame) -> pd.DataFrame:
+    """A summary with each metric as text, `mean ± sd`, and n."""
+    labels, metrics = TABLES[table]
+    text = pd.DataFrame({HEADINGS.get(label, label): summary[label].astype(str) for label in labels})
+    for metric in metrics:
+        if f"{metric}_mean" in summary:
+            pairs = zip(summary[f"{metric}_mean"], summary[f"{metric}_sd"], strict=True)
+            text[HEADINGS[metric]] = [f"{mean:.2f}" + (f" ± {sd:.2f}" if pd.notna(sd) else " (one run)") for mean, sd in pairs]
+    text["n"] = summary["n"].astype(str)
+    return text
+
+
+def _metrics(summaries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The summaries as nested numbers, which `dvc metrics` shows and compares."""
+    nested: dict[str, Any] = {}
+    for table, records in summaries.items():
+        for record in records:
+            key = "-".join(str(record[label]) for label in TABLES[table][0])
+            nested.setdefault(table, {})[key] = {k: v for k, v in record.items() if k not in TABLES[table][0] and v is not None}
+    return nested
+
+
+def _generations(loaded: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Test error of every network, for `dvc plots`."""
+    frames = [pd.DataFrame(content["runs"]["error"]).assign(experiment=name) for name, content in loaded.items()]
+    frame = pd.concat(frames)
+    frame["lineage"] = frame["experiment"] + "-" + frame["lineage"]
+    return frame[["lineage", "generation", "seed", "test_error_pct"]]
+
+
+def _cost(index: dict[str, str]) -> dict[str, Any]:
+    """Steps, networks and seconds of work, and the machines that the networks were trained on."""
+    receipts = [read_receipt(Path(folder)) for folder in dict.fromkeys(index.values())]
+    trained = [r for r in receipts if r["spec"]["kind"] in ("patriarch", "generation")]
+    machines = sorted(
+        {
+            f"{r['environment'].get('gpu') or r['environment']['processor']}, {r['environment'].get('threads', 1)} thread(s), "
+            f"{r['metrics']['number_format']}, PyTorch {r['environment']['torch']}, Python {r['environment']['python']}"
+            for r in trained
+        }
+    )
+    commits = sorted({str(r["environment"]["git_commit"]) + (" (changed)" if r["environment"]["git_changed"] else "") for r in trained})
+    return {
+        "steps": len(receipts),
+        "networks": len(trained),
+        "training_seconds": round(sum(r["times"]["seconds"] for r in trained)),
+        "seconds": round(sum(r["times"]["seconds"] for r in receipts)),
+        "machines": machines,
+        "commits": commits,
+    }
+
+
+def _render(sections: list[dict[str, Any]], command: str, cost: dict[str, Any]) -> str:
+    from jinja2 import Environment
+
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text())
+    return template.render(sections=sections, command=command, cost=cost)

@@ -1,0 +1,87 @@
+"""The tables step: one experiment's results over its seeds, as tables and a figure."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from gendistill.files import read_receipt, write_bytes, write_json
+from gendistill.results.figures import draw_error_by_generation, to_png, to_svg
+
+if TYPE_CHECKING:
+    from gendistill.runtime import Runtime
+
+# For each table: what names a row, and the metrics in its columns.
+TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "error": (("lineage", "generation"), ("test_error_pct", "best_epoch_test_error_pct", "train_error_pct")),
+    "ensembles": (
+        ("lineage", "members", "size", "networks_trained"),
+        ("test_error_pct", "mean_member_test_error_pct"),
+    ),
+    "transfer": (("target", "lineage", "generation"), ("test_error_pct", "train_error_pct")),
+    "confidence": (
+        ("lineage", "generation"),
+        (*(f"confidence_top{k}_pct" for k in range(1, 5)), "train_accuracy_pct", "test_accuracy_pct"),
+    ),
+}
+
+
+def make_tables(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, runtime: "Runtime") -> dict[str, Any]:
+    """Write `tables.json` (each table by run and as mean, standard deviation and n) and the figure of error by generation.
+
+    Args:
+        settings: `experiment`, `description`, and `cells`: for each value its table, its step and its labels.
+        inputs: the folders of the steps that the cells name.
+        folder: where the files go.
+        runtime: log.
+
+    Returns:
+        The number of rows of each table.
+
+    Raises:
+        UserError: a step has no receipt.
+    """
+    receipts = {step: read_receipt(Path("runs", step))["metrics"] for step in dict.fromkeys(c["step"] for c in settings["cells"])}
+    runs = {name: by_run(name, settings["cells"], receipts) for name in TABLES}
+    runs = {name: frame for name, frame in runs.items() if len(frame)}
+    summaries = {name: summarise(name, frame) for name, frame in runs.items()}
+    write_json(
+        folder / "tables.json",
+        {
+            "experiment": settings["experiment"],
+            "description": settings["description"],
+            "runs": {name: json.loads(frame.to_json(orient="records")) for name, frame in runs.items()},
+            "summaries": {name: json.loads(frame.to_json(orient="records")) for name, frame in summaries.items()},
+        },
+    )
+    figure = draw_error_by_generation(runs["error"], summaries["error"])
+    write_bytes(folder / "error_by_generation.svg", to_svg(figure))
+    write_bytes(folder / "error_by_generation.png", to_png(figure))
+    return {f"{name}_rows": len(frame) for name, frame in summaries.items()}
+
+
+def by_run(table: str, cells: list[dict[str, Any]], receipts: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One row per run of a table: its labels, its metrics, and the step that they come from."""
+    rows = []
+    for cell in cells:
+        if cell["table"] != table:
+            continue
+        metrics = receipts[cell["step"]]
+        if table == "confidence":
+            metrics = metrics["generations"][cell["generation"]]
+        labels = {key: value for key, value in cell.items() if key not in ("table", "step")}
+        rows.append({**labels, **{m: metrics[m] for m in TABLES[table][1] if m in metrics}, "step": cell["step"]})
+    return pd.DataFrame(rows)
+
+
+def summarise(table: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation (of a sample: n - 1; empty for one run) and n of each metric, over runs alike but for the seed."""
+    labels, metrics = TABLES[table]
+    groups = runs.groupby(list(labels), sort=False)
+    columns = {"n": groups.size()}
+    for metric in metrics:
+        if metric in runs:
+            columns[f"{metric}_mean"] = groups[metric].mean()
+            columns[f"{metric}_sd"] = groups[metric].std(ddof=1)
+    return pd.DataFrame(columns).reset_index()

@@ -1,0 +1,75 @@
+"""What a step is run with that changes no result: device, threads, progress, and the wish to stop."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+QUIET_SECONDS = 10.0
+LINE_SECONDS = 30.0
+
+
+@dataclass
+class Runtime:
+    """See the module.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`.
+        threads: CPU threads.
+        checkpoint_every: epochs between two resume checkpoints.
+        source: where the user's own files lie.
+        stop_requested: whether a signal asked the step to stop.
+    """
+
+    device: str = "auto"
+    threads: int = 1
+    checkpoint_every: int = 1
+    source: dict[str, Any] = field(default_factory=dict)
+    stop_requested: Callable[[], bool] = lambda: False
+    label: str = ""
+    _started: float = field(default_factory=time.monotonic)
+    _shown: float = field(default_factory=time.monotonic)
+    _first: int | None = None
+
+    def log(self, text: str) -> None:
+        """Write one line to the log, which is standard error."""
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def progress(self, done: int, total: int) -> None:
+        """Show how far the step is: redrawn on a terminal, else a line in the log and on standard output now and then."""
+        now = time.monotonic()
+        if self._first is None:
+            # A resumed step starts with work that is already done.
+            self._first, self._started = done, now
+        on_terminal = sys.stderr.isatty()
+        if done < total and now - self._shown < (0.2 if on_terminal else LINE_SECONDS if now - self._started > LINE_SECONDS else QUIET_SECONDS):
+            return
+        self._shown = now
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        left = time.strftime("%H:%M:%S", time.gmtime((total - done) / max(rate, 1e-9)))
+        text = f"{done:,} of {total:,} images ({100 * done / total:.0f} %), {rate:,.0f} images/s, {left} left"
+        if on_terminal:
+            print(f"\r{self.label}: {text}\033[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif now - self._started > QUIET_SECONDS:
+            self.log(text)
+            print(f"{self.label}: {text}", flush=True)
+
+
+def stop_on_signal() -> Callable[[], bool]:
+    """Answer SIGTERM, SIGINT and SIGUSR1 by a flag, so that a step can save first; return the reader of the flag."""
+    requested = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: requested.set())
+    return requested.is_set
+
+
+def limit_threads(threads: int) -> None:
+    """Let numerical libraries use `threads` CPU threads; call it before they are imported."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+    # What cuBLAS needs to give the same bits each time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

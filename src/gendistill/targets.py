@@ -1,0 +1,32 @@
+"""Find the function or class that a `_target_` of the settings names."""
+
+import importlib
+import keyword
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from gendistill.errors import SettingError
+
+ALLOWED = ("gendistill.data.", "gendistill.networks.", "gendistill.objectives.")
+NOT_ARGUMENTS = ("_target_", "name", "trains")
+
+
+def instantiate(settings: dict[str, Any]) -> Callable[..., Any]:
+    """The callable that `settings["_target_"]` names, with the other settings bound as keyword arguments.
+
+    A setting whose name is a Python keyword (`lambda`) is passed with a trailing underscore.
+
+    Raises:
+        SettingError: the target lies outside this package's data sets, networks and objectives, or does not exist.
+    """
+    target = settings["_target_"]
+    if not target.startswith(ALLOWED):
+        raise SettingError(f"_target_ = {target}: not allowed, it must start with one of: {', '.join(ALLOWED)}")
+    module, _, name = target.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(f"_target_ = {target}: {error}") from error
+    arguments = {key: value for key, value in settings.items() if key not in NOT_ARGUMENTS}
+    return partial(function, **{f"{k}_" if keyword.iskeyword(k) else k: v for k, v in arguments.items()})

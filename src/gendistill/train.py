@@ -1,0 +1,83 @@
+"""Train one network by hand, with Hydra's own command line.
+
+    python -m gendistill.train experiment=demo objective.temperature=2 run.lineage=ban run.generation=1 run.seed=0
+
+The result goes where Snakemake would put it: the same settings have the same id.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from gendistill.errors import SettingError, UserError
+from gendistill.execute import execute
+from gendistill.plan.build import Plan, add_experiment
+from gendistill.plan.paths import CONFIG
+from gendistill.plan.step import Step
+
+
+@hydra.main(config_path=str(CONFIG), config_name="config", version_base="1.3")
+def main(config: DictConfig) -> None:
+    """Compose, plan, and run the step that `run` names."""
+    hydra_config = HydraConfig.get()
+    try:
+        name = hydra_config.runtime.choices["experiment"]
+        if name is None:
+            raise SettingError("experiment: must be given, for example: python -m gendistill.train experiment=demo")
+        settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plan = Plan()
+        add_experiment(plan, name, settings)
+        step = choose_step(plan, name)
+        overrides = [o for o in hydra_config.overrides.task if not o.startswith(("experiment=", "run.", "runtime."))]
+        check_inputs(plan, step, name, overrides)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if Path(step.receipt).exists():
+        print(f"{step.folder} is there already: nothing to be done.")
+        return
+    runtime = settings["runtime"]
+    code = execute(json.loads(step.to_json()), runtime["device"], runtime["threads"], runtime["checkpoint_every"])
+    if code:
+        sys.exit(code)
+    print(f"results: {step.folder}")
+
+
+def choose_step(plan: Plan, experiment: str) -> Step:
+    """The step that the settings `run.lineage`, `run.generation` and `run.seed` name.
+
+    Raises:
+        SettingError: there is no such network.
+    """
+    settings = plan.settings[experiment]
+    run = settings["run"]
+    prefix = f"{experiment}-{run['lineage'] or next(iter(settings['lineages']), settings['objective']['name'])}"
+    seed = settings["seeds"][0] if run["seed"] is None else run["seed"]
+    role = f"{prefix}-gen{run['generation']}-seed{seed}"
+    if role not in plan.roles:
+        networks = [r for r, name in plan.roles.items() if name.startswith(("patriarch/", "generation/"))]
+        raise SettingError(
+            f"run.lineage = {run['lineage']}, run.generation = {run['generation']}, run.seed = {run['seed']}: there is no network "
+            f"{role}. Allowed: {', '.join(networks)}."
+        )
+    return plan.steps[plan.roles[role]]
+
+
+def check_inputs(plan: Plan, step: Step, experiment: str, overrides: list[str]) -> None:
+    """Check that all that `step` reads is there.
+
+    Raises:
+        UserError: something is missing; the message has the command that makes it.
+    """
+    missing = [plan.steps[name].receipt for name in step.parents if not Path(plan.steps[name].receipt).exists()]
+    if missing:
+        config = f"'experiments=[{experiment}]'" + (f" 'overrides={json.dumps(overrides)}'" if overrides else "")
+        raise UserError(f"this step reads what is not there yet. Make it with:\n  snakemake --config {config} -- {' '.join(missing)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+def step_of(rule_name, wildcards):
+    """The step that a rule's wildcards name."""
+    try:
+        return PLAN.find(rule_name, wildcards.id)
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def reads(rule_name):
+    """Input function: the receipts and files of the steps that a step reads.
+
+    All are ancient: a file that is there is up to date, because its path says everything that its content depends on.
+    """
+    return lambda wildcards: [
+        ancient(path)
+        for parent in step_of(rule_name, wildcards).parents
+        for path in PLAN.steps[parent].files
+    ]
+
+
+def spec(rule_name):
+    """Params function: the step as canonical JSON."""
+    return lambda wildcards: step_of(rule_name, wildcards).to_json()
+
+
+def options(rule_name):
+    """Params function: what a training step is run with that changes no result."""
+    return (
+        lambda wildcards: f"--device {PLAN.runtime[step_of(rule_name, wildcards).name]['device']}"
+        f" --checkpoint-every {PLAN.runtime[step_of(rule_name, wildcards).name]['checkpoint_every']}"
+    )
+
+
+def training_threads(rule_name):
+    """Threads function: CPU threads of a training step."""
+    return lambda wildcards: PLAN.runtime[step_of(rule_name, wildcards).name]["threads"]
+
+
+def outputs(rule_name):
+    """The files that a step of a rule leaves."""
+    return [f"runs/{rule_name}/{{id}}/{name}" for name in (*OUTPUTS[rule_name], "receipt.json")]
+
+
+def grows(amount):
+    """Resources function: more with each attempt."""
+    return lambda wildcards, attempt: amount * attempt

@@ -1,0 +1,83 @@
+rule tables:
+    input:
+        reads("tables"),
+    output:
+        outputs("tables"),
+    params:
+        spec=spec("tables"),
+    log:
+        "logs/tables/{id}.log",
+    benchmark:
+        "benchmarks/tables/{id}.tsv"
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m gendistill tables --spec {params.spec:q} --threads {threads} 2> {log}"
+
+
+# The marker says which results the folder shows: when settings or code ask for others, it is missing, and the report is
+# written anew.
+rule index:
+    input:
+        [ancient(step.receipt) for step in PLAN.of_kind("tables")],
+    output:
+        touch(f"results/.view/{PLAN.view_id}"),
+    params:
+        view=PLAN.view_id,
+        chosen=CHOSEN,
+    log:
+        "logs/index.log",
+    benchmark:
+        "benchmarks/index.tsv"
+    threads: 1
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m gendistill index {params.chosen} --view {params.view} 2> {log}"
+
+
+rule report:
+    input:
+        view=ancient(MARKER) if MARKER.exists() else MARKER,
+        tables=[ancient(path) for step in PLAN.of_kind("tables") for path in step.files],
+    output:
+        page=report("results/report.html", caption="../report/report.rst", category="Report"),
+        index="results/index.json",
+        metrics="results/metrics.json",
+        generations="results/generations.csv",
+        tables=report(
+            expand("results/tables/{name}.{kind}", name=TABLE_NAMES, kind=["csv", "md"]),
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+        figures=report(
+            expand(
+                "results/figures/{experiment}_error_by_generation.{kind}",
+                experiment=EXPERIMENTS,
+                kind=["svg", "png"],
+            ),
+            caption="../report/figures.rst",
+            category="Figures",
+        ),
+    params:
+        view=PLAN.view_id,
+        chosen=CHOSEN,
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(10),
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m gendistill report {params.chosen} --view {params.view} 2> {log}"
