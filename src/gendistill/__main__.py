@@ -19,11 +19,10 @@ def main(arguments: list[str] | None = None) -> int:
         step.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
         step.add_argument("--threads", type=int, default=1)
         step.add_argument("--checkpoint-every", type=int, default=1, metavar="EPOCHS")
-    for name, text in (("index", "make room for the results of the experiments"), ("report", "write results/")):
-        view = commands.add_parser(name, help=text)
-        view.add_argument("--experiments", type=json.loads, required=True, help="a JSON list of names")
-        view.add_argument("--overrides", type=json.loads, default=[], help="a JSON list of overrides in Hydra's syntax")
-        view.add_argument("--view", required=True, help="identity of the results, from the plan")
+    view = commands.add_parser("report", help="write results/")
+    view.add_argument("--experiments", type=json.loads, required=True, help="a JSON list of names")
+    view.add_argument("--overrides", type=json.loads, default=[], help="a JSON list of overrides in Hydra's syntax")
+    view.add_argument("--view", required=True, help="identity of the results, from the plan")
     check = commands.add_parser("check-labels", help="compute a sample of stored soft labels anew and compare")
     check.add_argument("folder", type=Path, help="runs/softlabels/<id>")
     check.add_argument("--samples", type=int, default=1000)
@@ -33,17 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
 
         return execute(given.spec, given.device, given.threads, given.checkpoint_every)
     try:
-        return {"index": _index, "report": _report, "check-labels": _check_labels}[given.command](given)
+        return {"report": _report, "check-labels": _check_labels}[given.command](given)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-
-
-def _index(given: argparse.Namespace) -> int:
-    from gendistill.results.view import start_view
-
-    start_view(given.view)
-    return 0
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -56,6 +48,8 @@ def _report(given: argparse.Namespace) -> int:
     tables = {step.settings["experiment"]: step.folder for step in plan.of_kind("tables")}
     chosen = f"experiments=[{','.join(given.experiments)}]"
     overrides = f" overrides='{json.dumps(given.overrides)}'" if given.overrides else ""
+    for marker in Path("results", ".view").glob("*"):
+        marker.unlink()
     write_report(plan.index, tables, f"snakemake --config {chosen}{overrides}")
     return 0
 

@@ -32,7 +32,10 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 
 def make_deterministic() -> None:
     """Use only kernels that give the same bits each time, and no TF32."""
-    torch.use_deterministic_algorithms(True)
+    # use_deterministic_algorithms(True) does the same, but first imports the compiler, which takes a second.
+    torch.set_deterministic_debug_mode("error")
+    # Filling every new tensor would only help code that reads memory before writing it.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

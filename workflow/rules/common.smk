@@ -44,3 +44,11 @@ def outputs(rule_name):
 def grows(amount):
     """Resources function: more with each attempt."""
     return lambda wildcards, attempt: amount * attempt
+
+
+def ask_for_view():
+    """A file newer than any report, of a content that Snakemake has not seen: it makes the report out of date."""
+    wanted = Path(".snakemake", "gendistill", "wanted-view")
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    wanted.write_text(f"{PLAN.view_id} {time.time_ns()}")
+    return wanted

@@ -19,36 +19,14 @@ rule tables:
         "python -m gendistill tables --spec {params.spec:q} --threads {threads} 2> {log}"
 
 
-# The marker says which results the folder shows: when settings or code ask for others, it is missing, and the report is
-# written anew.
-rule index:
-    input:
-        [ancient(step.receipt) for step in PLAN.of_kind("tables")],
-    output:
-        touch(f"results/.view/{PLAN.view_id}"),
-    params:
-        view=PLAN.view_id,
-        chosen=CHOSEN,
-    log:
-        "logs/index.log",
-    benchmark:
-        "benchmarks/index.tsv"
-    threads: 1
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
-    conda:
-        "../../environment.yml"
-    shell:
-        "python -m gendistill index {params.chosen} --view {params.view} 2> {log}"
-
-
+# The marker says which results the folder shows. Where it is missing, settings or code ask for others than the folder shows.
 rule report:
     input:
-        view=ancient(MARKER) if MARKER.exists() else MARKER,
+        view=ancient(MARKER) if MARKER.exists() else ask_for_view(),
         tables=[ancient(path) for step in PLAN.of_kind("tables") for path in step.files],
     output:
         page=report("results/report.html", caption="../report/report.rst", category="Report"),
+        marker=touch(MARKER),
         index="results/index.json",
         metrics="results/metrics.json",
         generations="results/generations.csv",

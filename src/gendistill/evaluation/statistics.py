@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file
 
 from gendistill.data.images import load_images
+from gendistill.files import verified
 from gendistill.networks.trained import in_batches, load_network, logits_of
 from gendistill.precision import choose_device, make_deterministic
 
@@ -36,16 +38,21 @@ def confidence_statistics(settings: dict[str, Any], inputs: dict[str, Any], fold
     generations = []
     for folder_of_network in inputs["networks"]:
         network, description = load_network(folder_of_network, device)
-        row = {}
-        for split in ("train", "test"):
-            images, labels = torch.from_numpy(data.images[split]), torch.from_numpy(data.labels[split])
-            logits = in_batches(lambda batch: logits_of(network, description, batch), images, device)
-            row[f"{split}_accuracy_pct"] = 100 * (logits.argmax(1) == labels).double().mean().item()
-            if split == "train":
-                row |= top_confidences(logits)
+        images, labels = torch.from_numpy(data.images["train"]), torch.from_numpy(data.labels["train"])
+        logits = in_batches(lambda batch: logits_of(network, description, batch), images, device)
+        test = load_file(verified(folder_of_network / "logits.safetensors"))
+        row = {
+            **top_confidences(logits),
+            "train_accuracy_pct": _accuracy(logits, labels),
+            "test_accuracy_pct": _accuracy(test["logits"], test["labels"]),
+        }
         runtime.log("  ".join(f"{name} {value:.2f}" for name, value in row.items()))
         generations.append(row)
     return {"generations": generations}
+
+
+def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return 100 * (logits.argmax(1) == labels).double().mean().item()
 
 
 def top_confidences(logits: torch.Tensor) -> dict[str, float]:

@@ -89,6 +89,6 @@ def features_of(network: nn.Module, description: Description, images: Tensor) ->
         return network.features(description.normalise(images)).float()
 
 
-def in_batches(function: Any, images: Tensor, device: torch.device, batch_size: int = 500) -> Tensor:
+def in_batches(function: Any, images: Tensor, device: torch.device, batch_size: int = 200) -> Tensor:
     """`function` of all images, batch by batch on `device`; the results together on the CPU."""
     return torch.cat([function(batch.to(device)).cpu() for batch in images.split(batch_size)])

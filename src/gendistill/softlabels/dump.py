@@ -17,7 +17,7 @@ from gendistill.softlabels.store import FILE, open_store
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
 
-BATCH = 512
+BATCH = 200
 
 
 def dump_soft_labels(settings: dict[str, Any], inputs: dict[str, Path], folder: Path, runtime: "Runtime") -> dict[str, Any]:

@@ -62,8 +62,8 @@ def fit(
         hooks: see there.
 
     Returns:
-        One row per epoch, from 1: learning rate, loss and error on the views trained on, and where evaluated the loss and
-        error on the plain test and validation images.
+        One row per epoch, from 1: learning rate, loss and error on the views trained on, and every `evaluate_every` epochs
+        the loss and error on the plain test and validation images. The last epoch is left to the caller to evaluate.
 
     Raises:
         DivergedError: the loss was not finite.
@@ -135,13 +135,12 @@ def fit(
         loss_sum, errors, finite_steps = sums.tolist()
         if finite_steps < steps:
             raise DivergedError(_divergence_message(epoch + 1, int(finite_steps) + 1, rate, recipe))
+        seconds = time.monotonic() - started
         row: Row = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": loss_sum / count, "train_error_pct": 100 * errors / count}
-        if (epoch + 1) % recipe["evaluate_every"] == 0 or epoch + 1 == recipe["epochs"]:
-            for split in ("test", "validation"):
-                if split in splits:
-                    loss_value, error = evaluate(network, description, *splits[split])
-                    row |= {f"{split}_loss": loss_value, f"{split}_error_pct": error}
-        row["images_per_second"] = (count - first_step * batch) / (time.monotonic() - started)
+        if (epoch + 1) % recipe["evaluate_every"] == 0 and epoch + 1 < recipe["epochs"]:
+            for split in splits.keys() - {"train"}:
+                row |= evaluate(split, predict(network, description, splits[split][0]), splits[split][1])
+        row["images_per_second"] = (count - first_step * batch) / seconds
         history.append(row)
         hooks.log("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
         first_step, sums = 0, torch.zeros_like(sums)
@@ -150,12 +149,19 @@ def fit(
     return history
 
 
-def evaluate(network: nn.Module, description: Description, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy in nats and error in percent on plain images, uint8 (N, C, H, W), with labels, int64 (N,)."""
+def predict(network: nn.Module, description: Description, images: Tensor) -> Tensor:
+    """Logits of plain images in eval mode: uint8 (N, C, H, W) -> float32 (N, K), on the CPU."""
     network.eval()
-    logits = in_batches(lambda batch: logits_of(network, description, batch), images, images.device)
-    loss = nn.functional.cross_entropy(logits.double(), labels.cpu())
-    return loss.item(), 100 * (logits.argmax(1) != labels.cpu()).double().mean().item()
+    return in_batches(lambda batch: logits_of(network, description, batch), images, images.device)
+
+
+def evaluate(split: str, logits: Tensor, labels: Tensor) -> Row:
+    """Mean cross-entropy in nats and error in percent of logits (N, K) against labels, int64 (N,)."""
+    wrong = logits.argmax(1) != labels.cpu()
+    return {
+        f"{split}_loss": nn.functional.cross_entropy(logits.double(), labels.cpu()).item(),
+        f"{split}_error_pct": 100 * wrong.double().mean().item(),
+    }
 
 
 def _divergence_message(epoch: int, step: int, rate: float, recipe: dict[str, Any]) -> str:

@@ -12,10 +12,10 @@ from gendistill.data.images import load_images
 from gendistill.data.views import ViewSpace, derive_key
 from gendistill.errors import SettingError
 from gendistill.files import write_bytes
-from gendistill.networks.trained import Description, in_batches, logits_of, save_network
+from gendistill.networks.trained import Description, save_network
 from gendistill.precision import choose_device, make_deterministic, number_format
 from gendistill.targets import instantiate
-from gendistill.training.loop import Hooks, Row, evaluate, fit
+from gendistill.training.loop import Hooks, Row, evaluate, fit, predict
 from gendistill.training.resume import load_resume, save_resume
 from gendistill.training.teacher import Teacher, online_teacher, stored_teacher
 
@@ -66,14 +66,14 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     runtime.log(f"{sum(p.numel() for p in network.parameters()):,} parameters, {dtype} on {device}")
     resume = load_resume(folder, folder.name)
     history = fit(network, description, splits, instantiate(settings["objective"]), teacher, recipe, keys, resume, hooks)
-    train_loss, train_error = evaluate(network, description, *splits["train"])
+    logits = {split: predict(network, description, images) for split, (images, _) in splits.items()}
+    final = {name: value for split in splits for name, value in evaluate(split, logits[split], splits[split][1]).items()}
+    history[-1] |= {name: value for name, value in final.items() if not name.startswith("train")}
     save_network(network, description, folder)
-    _save_test_logits(network, description, splits["test"], folder)
+    _save_test_logits(logits["test"], splits["test"][1], folder)
     write_bytes(folder / "history.csv", _to_csv(history))
     return {
-        **{name: value for name, value in history[-1].items() if name.startswith(("test", "validation"))},
-        "train_loss": train_loss,
-        "train_error_pct": train_error,
+        **final,
         **best_epoch(history),
         "parameters": sum(p.numel() for p in network.parameters()),
         "images_per_second": float(np.median([row["images_per_second"] for row in history])),
@@ -106,14 +106,10 @@ def _teacher(
     return None
 
 
-def _save_test_logits(
-    network: torch.nn.Module, description: Description, split: tuple[torch.Tensor, torch.Tensor], folder: Path
-) -> None:
+def _save_test_logits(logits: torch.Tensor, labels: torch.Tensor, folder: Path) -> None:
     """Write the float32 logits of the plain test images, (N, K), and their labels, int64 (N,), for ensembles."""
     from safetensors.torch import save
 
-    images, labels = split
-    logits = in_batches(lambda batch: logits_of(network, description, batch), images, images.device)
     if not logits.isfinite().all():
         raise SettingError("the trained network's outputs are not finite: lower recipe.learning_rate")
     write_bytes(folder / "logits.safetensors", save({"logits": logits, "labels": labels.cpu()}))
