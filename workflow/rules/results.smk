@@ -22,7 +22,7 @@ rule tables:
 # The marker says which results the folder shows. Where it is missing, settings or code ask for others than the folder shows.
 rule report:
     input:
-        view=ancient(MARKER) if MARKER.exists() else ask_for_view(),
+        view=[] if MARKER.exists() else ask_for_view(),
         tables=[ancient(path) for step in PLAN.of_kind("tables") for path in step.files],
     output:
         page=report("results/report.html", caption="../report/report.rst", category="Report"),

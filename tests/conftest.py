@@ -1,0 +1,117 @@
+"""A copy of the project with a tiny chain, for tests that run it for real."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "environment.yml", "dvc.yaml", "pyproject.toml")
+TINY = """\
+# @package _global_
+defaults:
+  - override /dataset: npz
+  - override /network: resnet8
+  - override /objective: tolerant
+  - override /recipe: digits
+dataset:
+  path: tiny.npz
+network:
+  width: 4
+recipe:
+  epochs: 2
+  precision: float32
+  pad: 1
+generations: 5
+objective:
+  lambda: [0.6, 0.6, 0.6, 0.6, 0.6]
+lineages:
+  line: {}
+"""
+
+
+@dataclass
+class Checkout:
+    """A copy of the project in a folder of its own."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True, **options) -> subprocess.CompletedProcess:
+        """Run a Python module with arguments in the copy, with the copy's own code."""
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=self.folder, env=self.env(), capture_output=True, text=True, timeout=540, **options
+        )
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def env(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(self.folder / "src")}
+
+    def snakemake(self, *arguments: str, experiments: str = "tiny", check: bool = True, **options) -> subprocess.CompletedProcess:
+        command = ("snakemake", "--cores", "2", *arguments, "--config", f"experiments=[{experiments}]")
+        return self.run(*command, check=check, **options)
+
+    def steps(self, *kinds: str) -> set[str]:
+        """The finished steps of some kinds (of all, if none is named), as `kind/id`."""
+        receipts = self.folder.glob("runs/*/*/receipt.json")
+        names = {f"{p.parent.parent.name}/{p.parent.name}" for p in receipts}
+        return {name for name in names if not kinds or name.split("/")[0] in kinds}
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{old!r} is not in {path}"
+        file.write_text(text.replace(old, new))
+
+
+def copy_project(folder: Path) -> Checkout:
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / part)
+    (folder / "config/experiment/tiny.yaml").write_text(TINY)
+    write_tiny_images(folder / "tiny.npz")
+    return Checkout(folder)
+
+
+def write_tiny_images(path: Path) -> None:
+    """Three classes of 8x8 images that a network can tell apart: noise with a bright row, column or corner."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for split, per_class in (("train", 8), ("test", 6)):
+        images = generator.integers(0, 120, (3 * per_class, 8, 8), dtype=np.uint8)
+        labels = np.repeat(np.arange(3), per_class)
+        images[labels == 0, 3, :] += 130
+        images[labels == 1, :, 3] += 130
+        images[labels == 2, :3, :3] += 130
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    np.savez(path, **arrays)
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Checkout:
+    """A copy of the project in which nothing has run."""
+    return copy_project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory) -> Checkout:
+    project = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    project.snakemake()
+    return project
+
+
+@pytest.fixture
+def finished(_finished, tmp_path) -> Checkout:
+    """A copy of the project in which the tiny chain of 5 generations is finished."""
+    shutil.copytree(_finished.folder, tmp_path / "project", symlinks=True)
+    return Checkout(tmp_path / "project")

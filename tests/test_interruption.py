@@ -1,0 +1,117 @@
+"""Killed and stopped trainings go on, with the same bits as if nothing had happened: real processes, real Snakemake."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+EXPERIMENT = """\
+# @package _global_
+defaults:
+  - override /dataset: npz
+  - override /recipe: digits
+dataset:
+  path: tiny.npz
+recipe:
+  epochs: 400
+  pad: 1
+  precision: float32
+  evaluate_every: 100
+generations: 0
+lineages:
+  long: {}
+"""
+
+
+@pytest.fixture
+def long_training(checkout):
+    (checkout.folder / "config/experiment/long.yaml").write_text(EXPERIMENT)
+    return checkout
+
+
+def start_snakemake(checkout):
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", "experiments=[long]"]
+    return subprocess.Popen(
+        command, cwd=checkout.folder, env=checkout.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def find_step_process(checkout):
+    """The process of the training step that runs in the copy."""
+    for folder in os.listdir("/proc"):
+        if folder.isdigit():
+            try:
+                words = open(f"/proc/{folder}/cmdline", "rb").read().split(b"\0")
+                where = os.readlink(f"/proc/{folder}/cwd")
+            except OSError:
+                continue
+            if where == str(checkout.folder) and b"patriarch" in words and words[0].endswith((b"python", b"python3", b"python3.11")):
+                return int(folder)
+    return None
+
+
+def weights(checkout):
+    (path,) = checkout.folder.glob("runs/patriarch/*/model.safetensors")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def log_text(checkout):
+    (path,) = checkout.folder.glob("logs/patriarch/*.log")
+    return path.read_text()
+
+
+def test_killed_stopped_and_undisturbed_trainings_end_with_the_same_bits(long_training, tmp_path):
+    checkout = long_training
+    resume = lambda: list(checkout.folder.glob("runs/patriarch/*/resume.pt"))  # noqa: E731
+
+    process = start_snakemake(checkout)
+    wait_for(resume, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert resume(), "a kill must leave the checkpoint"
+    assert not list(checkout.folder.glob("runs/patriarch/*/receipt.json"))
+
+    checkout.snakemake("--unlock", experiments="long")
+    process = start_snakemake(checkout)
+    wait_for(lambda: find_step_process(checkout) and "resumed after" in log_text(checkout), process)
+    os.kill(find_step_process(checkout), signal.SIGTERM)
+    assert process.wait(timeout=120) != 0
+    assert "Run the same command again to go on" in log_text(checkout)
+    assert resume(), "Snakemake's clean-up must not take the checkpoint"
+
+    checkout.snakemake(experiments="long")
+    assert "resumed after" in log_text(checkout)
+    assert not resume()
+    disturbed = weights(checkout)
+
+    (receipt,) = checkout.folder.glob("runs/patriarch/*/receipt.json")
+    for path in receipt.parent.iterdir():
+        path.unlink()
+    checkout.snakemake(experiments="long")
+    assert "resumed after" not in log_text(checkout)
+    assert weights(checkout) == disturbed
+
+
+def test_sigterm_has_an_exit_code_of_its_own(long_training):
+    checkout = long_training
+    checkout.run("gendistill.train", "experiment=long", "run.generation=0", check=False)
+    checkout.snakemake("--until", "dataset", experiments="long")
+    command = [sys.executable, "-m", "gendistill.train", "experiment=long", "run.generation=0"]
+    process = subprocess.Popen(command, cwd=checkout.folder, env=checkout.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: list(checkout.folder.glob("runs/patriarch/*/resume.pt")), process)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, output
+    assert "Traceback" not in output
