@@ -78,8 +78,10 @@ def test_killed_stopped_and_undisturbed_trainings_end_with_the_same_bits(long_tr
 
     process = start_snakemake(checkout)
     wait_for(resume, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    step = find_step_process(checkout)
+    process.kill()
+    os.kill(step, signal.SIGKILL)
+    process.communicate()
     assert resume(), "a kill must leave the checkpoint"
     assert not list(checkout.folder.glob("runs/patriarch/*/receipt.json"))
 
@@ -99,9 +101,24 @@ def test_killed_stopped_and_undisturbed_trainings_end_with_the_same_bits(long_tr
     (receipt,) = checkout.folder.glob("runs/patriarch/*/receipt.json")
     for path in receipt.parent.iterdir():
         path.unlink()
-    checkout.snakemake(experiments="long")
+    checkout.snakemake(str(receipt.relative_to(checkout.folder)), experiments="long")
     assert "resumed after" not in log_text(checkout)
     assert weights(checkout) == disturbed
+
+
+def test_restarted_snakemake_waits_for_the_step_that_still_runs(long_training):
+    checkout = long_training
+    process = start_snakemake(checkout)
+    wait_for(lambda: list(checkout.folder.glob("runs/patriarch/*/resume.pt")), process)
+    first = find_step_process(checkout)
+    process.kill()
+    process.wait()
+    assert find_step_process(checkout) == first, "the step outlives Snakemake"
+    checkout.snakemake("--unlock", experiments="long")
+    checkout.snakemake(experiments="long")
+    assert f"waiting for process {first} " in log_text(checkout)
+    assert "another process has finished this step" in log_text(checkout)
+    assert "epoch" not in log_text(checkout)
 
 
 def test_sigterm_has_an_exit_code_of_its_own(long_training):

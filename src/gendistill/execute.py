@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.errors import InterruptedTraining, UserError
+from gendistill.files import RECEIPT, only_one
 from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME
 from gendistill.runtime import Runtime, limit_threads, stop_on_signal
 
@@ -25,8 +26,13 @@ def execute(spec: dict[str, Any], device: str = "auto", threads: int = 1, checkp
     """
     limit_threads(threads)
     runtime = Runtime(device, threads, checkpoint_every, spec["source"], stop_on_signal(), label=spec["id"])
+    folder = Path("runs", spec["kind"], spec["id"])
     try:
-        _run(spec, runtime)
+        with only_one(folder, lambda other: runtime.log(f"waiting for process {other}, which works on the same step")):
+            if (folder / RECEIPT).exists():
+                runtime.log("another process has finished this step")
+                return 0
+            _run(spec, folder, runtime)
     except InterruptedTraining as stop:
         runtime.log(f"{stop}. Run the same command again to go on.")
         return EXIT_INTERRUPTED
@@ -36,10 +42,10 @@ def execute(spec: dict[str, Any], device: str = "auto", threads: int = 1, checkp
     return 0
 
 
-def _run(spec: dict[str, Any], runtime: Runtime) -> None:
+def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
     from gendistill.receipt import write_receipt
 
-    kind, folder = spec["kind"], Path("runs", spec["kind"], spec["id"])
+    kind = spec["kind"]
     started, clock = datetime.now(UTC), time.monotonic()
     inputs = {
         role: Path("runs", names) if isinstance(names, str) else [Path("runs", name) for name in names]

@@ -1,9 +1,11 @@
 """Whole or absent: atomic writes, and reads that are checked against the receipt beside the file."""
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import platform
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +37,35 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_one(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Let one process at a time work in `folder`; the others wait. The lock goes with its process, however that ends.
+
+    Args:
+        folder: made if it is not there.
+        waiting: called once with the holder's process number, if there is one to wait for.
+
+    Raises:
+        UserError: the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "a+")
+    except OSError as error:
+        raise UserError(f"could not write in {folder}: {error.strerror}. Make it writable, then run again.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            waiting(lock.read().strip())
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()} on {platform.node()}")
+        lock.flush()
+        yield
 
 
 def write_bytes(path: Path, content: bytes) -> None:
