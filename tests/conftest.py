@@ -44,7 +44,13 @@ class Checkout:
     def run(self, *command: str, check: bool = True, **options) -> subprocess.CompletedProcess:
         """Run a Python module with arguments in the copy, with the copy's own code."""
         done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=self.folder, env=self.env(), capture_output=True, text=True, timeout=540, **options
+            [sys.executable, "-m", *command],
+            cwd=self.folder,
+            env=self.env(),
+            capture_output=True,
+            text=True,
+            timeout=540,
+            **options,
         )
         if check:
             assert done.returncode == 0, done.stdout + done.stderr

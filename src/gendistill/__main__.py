@@ -11,7 +11,9 @@ from gendistill.plan.step import FUNCTIONS
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    parser = argparse.ArgumentParser(prog="gendistill", description="Train neural networks in generations by knowledge distillation.")
+    parser = argparse.ArgumentParser(
+        prog="gendistill", description="Train neural networks in generations by knowledge distillation."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for kind in FUNCTIONS:
         step = commands.add_parser(kind, help=f"run the step {kind} (what rule {kind} does)")
@@ -26,13 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
     check = commands.add_parser("check-labels", help="compute a sample of stored soft labels anew and compare")
     check.add_argument("folder", type=Path, help="runs/softlabels/<id>")
     check.add_argument("--samples", type=int, default=1000)
+    commands.add_parser("code-hashes", help="print the code hash of each module that a spec can name")
     given = parser.parse_args(arguments)
     if given.command in FUNCTIONS:
         from gendistill.execute import execute
 
         return execute(given.spec, given.device, given.threads, given.checkpoint_every)
     try:
-        return {"report": _report, "check-labels": _check_labels}[given.command](given)
+        return {"report": _report, "check-labels": _check_labels, "code-hashes": _code_hashes}[given.command](given)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -64,6 +67,18 @@ def _check_labels(given: argparse.Namespace) -> int:
     print(json.dumps(found, indent=1))
     # Kernels sum in another order for another batch: neighbouring float16 numbers are equal to float16.
     return 0 if found["share_equal"] > 0.5 and found["largest_difference_in_float16_spacings"] < 1000 else 1
+
+
+def _code_hashes(given: argparse.Namespace) -> int:
+    from gendistill.plan.code import code_hash
+    from gendistill.plan.paths import SOURCE
+
+    modules = {function.partition(":")[0] for function in FUNCTIONS.values()}
+    for package in ("data", "networks", "objectives"):
+        modules |= {f"gendistill.{package}.{path.stem}" for path in (SOURCE / "gendistill" / package).glob("[!_]*.py")}
+    for module in sorted(modules):
+        print(f"{module}: {code_hash(module)}")
+    return 0
 
 
 if __name__ == "__main__":

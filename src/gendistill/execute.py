@@ -62,4 +62,3 @@ def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
     # Only now is the training safe without it.
     (folder / RESUME).unlink(missing_ok=True)
     runtime.log(f"done in {times['seconds']} s; {json.dumps(metrics)[:500]}")
-

@@ -52,7 +52,7 @@ def only_one(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "a+")
+        lock = open(folder / ".lock", "a+")  # noqa: SIM115
     except OSError as error:
         raise UserError(f"could not write in {folder}: {error.strerror}. Make it writable, then run again.") from error
     with lock:

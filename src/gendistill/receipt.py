@@ -13,7 +13,9 @@ from gendistill.plan.paths import ROOT
 PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn", "torchvision", "snakemake", "hydra-core", "dvc")
 
 
-def write_receipt(folder: Path, spec: dict[str, Any], outputs: tuple[str, ...], metrics: dict[str, Any], times: dict[str, Any]) -> None:
+def write_receipt(
+    folder: Path, spec: dict[str, Any], outputs: tuple[str, ...], metrics: dict[str, Any], times: dict[str, Any]
+) -> None:
     """Write `receipt.json`, the last file of a step: where it exists, the step is done."""
     files = {name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in outputs}
     receipt = {"spec": spec, "metrics": metrics, "outputs": files, "times": times, "environment": environment()}

@@ -46,7 +46,9 @@ class Runtime:
             # A resumed step starts with work that is already done.
             self._first, self._started = done, now
         on_terminal = sys.stderr.isatty()
-        if done < total and now - self._shown < (0.2 if on_terminal else LINE_SECONDS if now - self._started > LINE_SECONDS else QUIET_SECONDS):
+        if done < total and now - self._shown < (
+            0.2 if on_terminal else LINE_SECONDS if now - self._started > LINE_SECONDS else QUIET_SECONDS
+        ):
             return
         self._shown = now
         rate = (done - self._first) / max(now - self._started, 1e-9)

@@ -76,7 +76,9 @@ def check_inputs(plan: Plan, step: Step, experiment: str, overrides: list[str]) 
     missing = [plan.steps[name].receipt for name in step.parents if not Path(plan.steps[name].receipt).exists()]
     if missing:
         config = f"'experiments=[{experiment}]'" + (f" 'overrides={json.dumps(overrides)}'" if overrides else "")
-        raise UserError(f"this step reads what is not there yet. Make it with:\n  snakemake --config {config} -- {' '.join(missing)}")
+        raise UserError(
+            f"this step reads what is not there yet. Make it with:\n  snakemake --config {config} -- {' '.join(missing)}"
+        )
 
 
 if __name__ == "__main__":

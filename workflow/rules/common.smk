@@ -12,9 +12,7 @@ def reads(rule_name):
     All are ancient: a file that is there is up to date, because its path says everything that its content depends on.
     """
     return lambda wildcards: [
-        ancient(path)
-        for parent in step_of(rule_name, wildcards).parents
-        for path in PLAN.steps[parent].files
+        ancient(path) for parent in step_of(rule_name, wildcards).parents for path in PLAN.steps[parent].files
     ]
 
 

@@ -3,18 +3,18 @@ rule ensemble:
         reads("ensemble"),
     output:
         outputs("ensemble"),
-    params:
-        spec=spec("ensemble"),
     log:
         "logs/ensemble/{id}.log",
     benchmark:
         "benchmarks/ensemble/{id}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
-    conda:
-        "../../environment.yml"
+    params:
+        spec=spec("ensemble"),
     shell:
         "python -m gendistill ensemble --spec {params.spec:q} --threads {threads} 2> {log}"
 
@@ -24,18 +24,18 @@ rule transfer:
         reads("transfer"),
     output:
         outputs("transfer"),
-    params:
-        spec=spec("transfer"),
     log:
         "logs/transfer/{id}.log",
     benchmark:
         "benchmarks/transfer/{id}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
-    conda:
-        "../../environment.yml"
+    params:
+        spec=spec("transfer"),
     shell:
         "python -m gendistill transfer --spec {params.spec:q} --threads {threads} 2> {log}"
 
@@ -45,17 +45,17 @@ rule statistics:
         reads("statistics"),
     output:
         outputs("statistics"),
-    params:
-        spec=spec("statistics"),
     log:
         "logs/statistics/{id}.log",
     benchmark:
         "benchmarks/statistics/{id}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
-    conda:
-        "../../environment.yml"
+    params:
+        spec=spec("statistics"),
     shell:
         "python -m gendistill statistics --spec {params.spec:q} --threads {threads} 2> {log}"

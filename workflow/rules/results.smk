@@ -3,18 +3,18 @@ rule tables:
         reads("tables"),
     output:
         outputs("tables"),
-    params:
-        spec=spec("tables"),
     log:
         "logs/tables/{id}.log",
     benchmark:
         "benchmarks/tables/{id}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),
-    conda:
-        "../../environment.yml"
+    params:
+        spec=spec("tables"),
     shell:
         "python -m gendistill tables --spec {params.spec:q} --threads {threads} 2> {log}"
 
@@ -44,18 +44,18 @@ rule report:
             caption="../report/figures.rst",
             category="Figures",
         ),
-    params:
-        view=PLAN.view_id,
-        chosen=CHOSEN,
     log:
         "logs/report.log",
     benchmark:
         "benchmarks/report.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=grows(2000),
         runtime=grows(10),
-    conda:
-        "../../environment.yml"
+    params:
+        view=PLAN.view_id,
+        chosen=CHOSEN,
     shell:
         "python -m gendistill report {params.chosen} --view {params.view} 2> {log}"

@@ -3,19 +3,19 @@ rule patriarch:
         reads("patriarch"),
     output:
         outputs("patriarch"),
-    params:
-        spec=spec("patriarch"),
-        options=options("patriarch"),
     log:
         "logs/patriarch/{id}.log",
     benchmark:
         "benchmarks/patriarch/{id}.tsv"
+    conda:
+        "../../environment.yml"
     threads: training_threads("patriarch")
     resources:
         mem_mb=grows(4000),
         runtime=grows(720),
-    conda:
-        "../../environment.yml"
+    params:
+        spec=spec("patriarch"),
+        options=options("patriarch"),
     shell:
         "python -m gendistill patriarch --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
 
@@ -25,18 +25,18 @@ rule softlabels:
         reads("softlabels"),
     output:
         outputs("softlabels"),
-    params:
-        spec=spec("softlabels"),
     log:
         "logs/softlabels/{id}.log",
     benchmark:
         "benchmarks/softlabels/{id}.tsv"
+    conda:
+        "../../environment.yml"
     threads: 1
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),
-    conda:
-        "../../environment.yml"
+    params:
+        spec=spec("softlabels"),
     shell:
         "python -m gendistill softlabels --spec {params.spec:q} --threads {threads} 2> {log}"
 
@@ -46,18 +46,18 @@ rule generation:
         reads("generation"),
     output:
         outputs("generation"),
-    params:
-        spec=spec("generation"),
-        options=options("generation"),
     log:
         "logs/generation/{id}.log",
     benchmark:
         "benchmarks/generation/{id}.tsv"
+    conda:
+        "../../environment.yml"
     threads: training_threads("generation")
     resources:
         mem_mb=grows(4000),
         runtime=grows(720),
-    conda:
-        "../../environment.yml"
+    params:
+        spec=spec("generation"),
+        options=options("generation"),
     shell:
         "python -m gendistill generation --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"

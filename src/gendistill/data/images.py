@@ -103,7 +103,11 @@ def save_images(data: Images, folder: Path) -> None:
     """Write a data set as one safetensors file."""
     from safetensors.numpy import save
 
-    arrays = {f"{split}_{kind}": np.ascontiguousarray(part) for kind in ("images", "labels") for split, part in getattr(data, kind).items()}
+    arrays = {
+        f"{split}_{kind}": np.ascontiguousarray(part)
+        for kind in ("images", "labels")
+        for split, part in getattr(data, kind).items()
+    }
     names = {"classes": data.classes, "superclass_of": data.superclass_of, "superclasses": data.superclasses}
     write_bytes(folder / FILE, save(arrays, metadata={key: json.dumps(value) for key, value in names.items()}))
 
@@ -118,6 +122,6 @@ def load_images(folder: Path) -> Images:
 
     with safe_open(verified(folder / FILE), framework="numpy") as file:
         names = {key: json.loads(value) for key, value in file.metadata().items()}
-        arrays = {key: file.get_tensor(key) for key in file.keys()}
+        arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     parts = {kind: {k.rpartition("_")[0]: v for k, v in arrays.items() if k.endswith(kind)} for kind in ("images", "labels")}
     return Images(**parts, **names)

@@ -20,7 +20,9 @@ def load_folder(path: str, image_size: int) -> Images:
     root = Path(path)
     for split in ("train", "test"):
         if not (root / split).is_dir():
-            raise UserError(f"dataset.path = {path}: there must be folders {path}/train and {path}/test, with one folder per class.")
+            raise UserError(
+                f"dataset.path = {path}: there must be folders {path}/train and {path}/test, with one folder per class."
+            )
     classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
     others = sorted(p.name for p in (root / "test").iterdir() if p.is_dir())
     if not classes or classes != others:

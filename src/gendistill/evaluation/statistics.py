@@ -1,5 +1,6 @@
 """The statistics step: how confident the networks of a lineage are on their training images."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def confidence_statistics(settings: dict[str, Any], inputs: dict[str, Any], fold
     for folder_of_network in inputs["networks"]:
         network, description = load_network(folder_of_network, device)
         images, labels = torch.from_numpy(data.images["train"]), torch.from_numpy(data.labels["train"])
-        logits = in_batches(lambda batch: logits_of(network, description, batch), images, device)
+        logits = in_batches(partial(logits_of, network, description), images, device)
         test = load_file(verified(folder_of_network / "logits.safetensors"))
         row = {
             **top_confidences(logits),

@@ -66,7 +66,7 @@ def load_network(folder: Path, device: torch.device) -> tuple[nn.Module, Descrip
     try:
         with safe_open(path, framework="pt") as file:
             description = Description(**json.loads(file.metadata()["gendistill"]))
-            weights = {name: file.get_tensor(name) for name in file.keys()}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network = description.build()
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:

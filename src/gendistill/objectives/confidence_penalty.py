@@ -1,4 +1,4 @@
-"""Confidence penalty (Pereyra et al., Regularizing Neural Networks by Penalizing Confident Output Distributions, 2017); CP in TT."""
+"""Confidence penalty (Pereyra et al., Regularizing Neural Networks by Penalizing Confident Outputs, 2017); CP in TT."""
 
 import torch.nn.functional as F
 from torch import Tensor

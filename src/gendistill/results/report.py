@@ -68,7 +68,15 @@ def write_report(index: dict[str, str], tables: dict[str, str], command: str) ->
             notes = f"{CAPTIONS[table]} Mean ± standard deviation over n runs."
             markdown = f"**{TITLES[table]}** ({name}). {notes}\n\n{text.to_markdown(index=False, disable_numparse=True)}\n"
             write_bytes(RESULTS / "tables" / f"{name}_{table}.md", markdown.encode())
-            shown.append({"id": f"{name}-{table}", "title": TITLES[table], "caption": notes, "frame": text, "csv": f"tables/{name}_{table}.csv"})
+            shown.append(
+                {
+                    "id": f"{name}-{table}",
+                    "title": TITLES[table],
+                    "caption": notes,
+                    "frame": text,
+                    "csv": f"tables/{name}_{table}.csv",
+                }
+            )
         svg = figures["svg"].decode()
         sections.append({"name": name, "description": content["description"], "tables": shown, "figure": svg[svg.index("<svg") :]})
     page = _render(sections, command, _cost(index))
@@ -88,12 +96,14 @@ def readable(table: str, summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _metrics(summaries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The summaries as nested numbers, which `dvc metrics` shows and compares."""
+    """Mean, standard deviation and n of the first metric of each table, nested, which `dvc metrics` shows and compares."""
     nested: dict[str, Any] = {}
     for table, records in summaries.items():
         for record in records:
             key = "-".join(str(record[label]) for label in TABLES[table][0])
-            nested.setdefault(table, {})[key] = {k: v for k, v in record.items() if k not in TABLES[table][0] and v is not None}
+            metric = TABLES[table][1][0]
+            columns = {"n": "n", metric: f"{metric}_mean", "sd": f"{metric}_sd"}
+            nested.setdefault(table, {})[key] = {k: record[v] for k, v in columns.items() if record[v] is not None}
     return nested
 
 
@@ -116,7 +126,9 @@ def _cost(index: dict[str, str]) -> dict[str, Any]:
             for r in trained
         }
     )
-    commits = sorted({str(r["environment"]["git_commit"]) + (" (changed)" if r["environment"]["git_changed"] else "") for r in trained})
+    commits = sorted(
+        {str(r["environment"]["git_commit"]) + (" (changed)" if r["environment"]["git_changed"] else "") for r in trained}
+    )
     return {
         "steps": len(receipts),
         "networks": len(trained),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -136,7 +137,12 @@ def fit(
         if finite_steps < steps:
             raise DivergedError(_divergence_message(epoch + 1, int(finite_steps) + 1, rate, recipe))
         seconds = time.monotonic() - started
-        row: Row = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": loss_sum / count, "train_error_pct": 100 * errors / count}
+        row: Row = {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "train_loss": loss_sum / count,
+            "train_error_pct": 100 * errors / count,
+        }
         if (epoch + 1) % recipe["evaluate_every"] == 0 and epoch + 1 < recipe["epochs"]:
             for split in splits.keys() - {"train"}:
                 row |= evaluate(split, predict(network, description, splits[split][0]), splits[split][1])
@@ -152,7 +158,7 @@ def fit(
 def predict(network: nn.Module, description: Description, images: Tensor) -> Tensor:
     """Logits of plain images in eval mode: uint8 (N, C, H, W) -> float32 (N, K), on the CPU."""
     network.eval()
-    return in_batches(lambda batch: logits_of(network, description, batch), images, images.device)
+    return in_batches(partial(logits_of, network, description), images, images.device)
 
 
 def evaluate(split: str, logits: Tensor, labels: Tensor) -> Row:
@@ -166,7 +172,7 @@ def evaluate(split: str, logits: Tensor, labels: Tensor) -> Row:
 
 def _divergence_message(epoch: int, step: int, rate: float, recipe: dict[str, Any]) -> str:
     return (
-        f"training diverged: the loss is not finite in epoch {epoch} of {recipe['epochs']}, step {step}, at learning rate {rate:g}. The likely "
-        f"setting is recipe.learning_rate = {recipe['learning_rate']:g} (try a tenth); then objective.temperature and "
+        f"training diverged: the loss is not finite in epoch {epoch} of {recipe['epochs']}, step {step}, at rate {rate:g}. "
+        f"The likely setting is recipe.learning_rate = {recipe['learning_rate']:g} (try a tenth); then objective.temperature and "
         f"recipe.precision = {recipe['precision']} (try float32)."
     )

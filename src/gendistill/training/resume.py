@@ -33,4 +33,3 @@ def load_resume(folder: Path, identity: str) -> dict[str, Any] | None:
     except Exception:  # whatever torch.load meets in a damaged file
         path.replace(path.with_suffix(".pt.corrupt"))
     return None
-

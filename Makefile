@@ -1,0 +1,43 @@
+# `make demo` and `make test` need only git, make and Python >= 3.11 with venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint format rulegraph clean-environment
+
+demo: $(READY)
+	$(BIN)/snakemake
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow" --durations=5
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow
+
+# torch goes first, and alone: nothing else may choose its build.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --quiet $$(grep '^torch==' requirements.lock)
+	$(BIN)/pip install --disable-pip-version-check --quiet -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --editable .
+	touch $@
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/snakefmt Snakefile workflow
+
+# The picture of the rules in README.md.
+rulegraph: $(READY)
+	$(BIN)/python -m tests.rulegraph
+
+clean-environment:
+	rm -rf $(VENV)
