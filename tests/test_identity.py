@@ -82,7 +82,9 @@ def test_an_edited_objective_rebuilds_its_users_only(finished):
     assert counts == {"generation": 5, "softlabels": 4, "ensemble": 2, "statistics": 1, "tables": 1, "report": 1}
 
 
-@pytest.mark.parametrize("path", ["objectives/ban.py", "objectives/top_score_difference.py", "data/cifar.py", "runtime.py", "execute.py"])
+@pytest.mark.parametrize(
+    "path", ["objectives/ban.py", "objectives/top_score_difference.py", "data/cifar.py", "runtime.py", "execute.py"]
+)
 def test_an_edited_unrelated_module_rebuilds_nothing(finished, path):
     file = finished.folder / "src/gendistill" / path
     file.write_text(file.read_text() + "\n\nADDED = 1\n")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,13 @@ def long_training(checkout):
 def start_snakemake(checkout):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", "experiments=[long]"]
     return subprocess.Popen(
-        command, cwd=checkout.folder, env=checkout.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=checkout.folder,
+        env=checkout.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -50,15 +57,15 @@ def wait_for(condition, process, seconds=120):
 
 def find_step_process(checkout):
     """The process of the training step that runs in the copy."""
-    for folder in os.listdir("/proc"):
-        if folder.isdigit():
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
             try:
-                words = open(f"/proc/{folder}/cmdline", "rb").read().split(b"\0")
-                where = os.readlink(f"/proc/{folder}/cwd")
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                where = (folder / "cwd").readlink()
             except OSError:
                 continue
-            if where == str(checkout.folder) and b"patriarch" in words and words[0].endswith((b"python", b"python3", b"python3.11")):
-                return int(folder)
+            if where == checkout.folder and b"patriarch" in words and words[0].endswith((b"python", b"python3", b"python3.11")):
+                return int(folder.name)
     return None
 
 
@@ -126,7 +133,9 @@ def test_sigterm_has_an_exit_code_of_its_own(long_training):
     checkout.run("gendistill.train", "experiment=long", "run.generation=0", check=False)
     checkout.snakemake("--until", "dataset", experiments="long")
     command = [sys.executable, "-m", "gendistill.train", "experiment=long", "run.generation=0"]
-    process = subprocess.Popen(command, cwd=checkout.folder, env=checkout.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, cwd=checkout.folder, env=checkout.env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     wait_for(lambda: list(checkout.folder.glob("runs/patriarch/*/resume.pt")), process)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]

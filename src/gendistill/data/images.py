@@ -108,8 +108,9 @@ def save_images(data: Images, folder: Path) -> None:
         for kind in ("images", "labels")
         for split, part in getattr(data, kind).items()
     }
+    # One entry: the order of several would differ from run to run.
     names = {"classes": data.classes, "superclass_of": data.superclass_of, "superclasses": data.superclasses}
-    write_bytes(folder / FILE, save(arrays, metadata={key: json.dumps(value) for key, value in names.items()}))
+    write_bytes(folder / FILE, save(arrays, metadata={"names": json.dumps(names)}))
 
 
 def load_images(folder: Path) -> Images:
@@ -121,7 +122,7 @@ def load_images(folder: Path) -> Images:
     from safetensors import safe_open
 
     with safe_open(verified(folder / FILE), framework="numpy") as file:
-        names = {key: json.loads(value) for key, value in file.metadata().items()}
+        names = json.loads(file.metadata()["names"])
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     parts = {kind: {k.rpartition("_")[0]: v for k, v in arrays.items() if k.endswith(kind)} for kind in ("images", "labels")}
     return Images(**parts, **names)

@@ -1,0 +1,110 @@
+"""The repository itself: environments in step, a fresh picture, a clean workflow, DVC that understands the results."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tests.rulegraph import PLACE, draw
+
+# Where conda-forge has another name.
+CONDA_NAMES = {"torch": "pytorch", "snakemake": "snakemake-minimal", "matplotlib": "matplotlib-base"}
+
+
+def pins(lines):
+    return dict(line.lower().split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_environment_yml_has_the_versions_of_pyproject(project):
+    wanted = {CONDA_NAMES.get(name, name): version for name, version in pins(project["dependencies"]).items()}
+    given = [
+        line for line in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"] if not line.startswith("python")
+    ]
+    assert dict(line.split("=") for line in given) == wanted
+
+
+def test_lock_has_the_versions_of_pyproject_and_torch_first(project):
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lock = pins(lines)
+    wanted = pins(project["dependencies"] + project["optional-dependencies"]["dev"])
+    assert wanted.items() <= lock.items()
+    assert next(iter(lock)) == "torch"
+    assert all("==" in line for line in lines if not line.startswith("#"))
+
+
+def test_what_runs_here_is_what_the_lock_says():
+    from importlib.metadata import version
+
+    lock = pins((ROOT / "requirements.lock").read_text().splitlines())
+    for name in ("torch", "snakemake", "numpy", "safetensors", "hydra-core"):
+        assert version(name).partition("+")[0] == lock[name], name
+
+
+def test_rulegraph_in_the_readme_is_fresh(checkout):
+    def edges(text):
+        names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
+        return sorted((names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text))
+
+    picture = PLACE.search((ROOT / "README.md").read_text())[0]
+    assert edges(picture), "no picture"
+    assert edges(picture) == edges(draw(checkout.folder, checkout.env())), "make rulegraph"
+
+
+def test_workflow_is_lint_free(checkout):
+    done = checkout.run("snakemake", "--lint", check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_rule_has_log_benchmark_threads_and_growing_resources():
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    rules = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
+    assert len(rules) == 9
+    for rule in rules:
+        for part in ("log:", "benchmark:", "threads:", "resources:", "mem_mb=grows(", "runtime=grows(", "conda:"):
+            assert part in rule, (rule.splitlines()[0], part)
+
+
+def test_standard_layout_of_the_workflow_catalog():
+    for path in (
+        "workflow/Snakefile",
+        "config/README.md",
+        "config/config.yaml",
+        "README.md",
+        "LICENSE",
+        ".snakemake-workflow-catalog.yml",
+    ):
+        assert (ROOT / path).exists(), path
+
+
+def test_plan_needs_neither_torch_nor_hydra_once_composed(checkout):
+    code = "import sys; from gendistill.plan import build_plan; build_plan(['tiny']); print('torch' in sys.modules, 'hydra' in sys.modules)"
+    outputs = [
+        subprocess.run([sys.executable, "-c", code], cwd=checkout.folder, env=checkout.env(), capture_output=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert outputs[0].split() == ["False", "True"]
+    assert outputs[1].split() == ["False", "False"]
+
+
+def test_dvc_shows_metrics_and_plots(finished):
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=finished.folder, check=True, capture_output=True)
+    shown = finished.run("dvc", "metrics", "show", "--json").stdout
+    values = yaml.safe_load(shown)[""]["data"]["results/metrics.json"]["data"]["tiny"]["error"]
+    assert values["line-5"].keys() >= {"test_error_pct", "n"}
+    finished.run("dvc", "plots", "show", "-o", "plots")
+    assert "generation" in (finished.folder / "plots/index.html").read_text()
+
+
+def test_snakemake_report_carries_the_results(finished):
+    finished.snakemake("--report", "report.zip")
+    assert (finished.folder / "report.zip").stat().st_size > 0
