@@ -17,6 +17,7 @@ from gendistill.errors import SettingError, UserError
 from gendistill.execute import execute
 from gendistill.plan.build import Plan, add_experiment
 from gendistill.plan.paths import CONFIG
+from gendistill.plan.settings import compose_experiment
 from gendistill.plan.step import Step
 
 
@@ -81,5 +82,21 @@ def check_inputs(plan: Plan, step: Step, experiment: str, overrides: list[str]) 
         )
 
 
+def check_overrides(arguments: list[str]) -> None:
+    """Compose first on our own, for messages that name what is allowed; Hydra's own options are left to Hydra.
+
+    Raises:
+        SettingError: as `compose_experiment`.
+    """
+    experiments = [a.partition("=")[2] for a in arguments if a.startswith("experiment=")]
+    if len(experiments) == 1 and not any(a.startswith("-") for a in arguments):
+        compose_experiment(experiments[0], tuple(a for a in arguments if not a.startswith("experiment=")))
+
+
 if __name__ == "__main__":
+    try:
+        check_overrides(sys.argv[1:])
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
     main()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import yaml
@@ -76,11 +77,26 @@ def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
             settings = compose("config", [f"experiment={name}", *overrides])
         return OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        raise SettingError(
-            f"experiment {name} cannot be composed: {error}{cause}. "
-            f"Look at config/experiment/{name}.yaml and at the overrides given: {list(overrides) or 'none'}."
-        ) from error
+        raise SettingError(_explain(name, overrides, error)) from error
+
+
+def _explain(name: str, overrides: tuple[str, ...], error: Exception) -> str:
+    """Hydra's error in our words: of an unknown setting its name, its value, and what is allowed."""
+    unknown = re.search(r"full_key: (\S+)", f"{error}\n{error.__cause__}")
+    where = f"config/experiment/{name}.yaml" if not overrides else f"the command line ({' '.join(overrides)})"
+    if unknown and overrides:
+        allowed: Any = _compose(name, ())
+        *parents, _ = unknown[1].split(".")
+        for key in parents:
+            allowed = allowed.get(key) if isinstance(allowed, dict) else None
+        value = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(unknown[1])), "?")
+        names = (
+            ", ".join(key for key in allowed if key not in ("_target_", "trains"))
+            if isinstance(allowed, dict)
+            else "see config/README.md"
+        )
+        return f"{unknown[1]} = {value}: unknown setting. Allowed: {names}. Set in {where}; defaults are in config/."
+    return f"experiment {name} cannot be composed: {' '.join(f'{error} {error.__cause__ or str()}'.split())} Set in {where}."
 
 
 def resolve_group(group: str, base: Settings, change: Any, where: str) -> Settings:
