@@ -57,7 +57,8 @@ class Checkout:
         return done
 
     def env(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(self.folder / "src")}
+        # Without the environment's bin folder: Snakemake must find its own Python.
+        return {**os.environ, "PYTHONPATH": str(self.folder / "src"), "PATH": os.defpath}
 
     def snakemake(self, *arguments: str, experiments: str = "tiny", check: bool = True, **options) -> subprocess.CompletedProcess:
         command = ("snakemake", "--cores", "2", *arguments, "--config", f"experiments=[{experiments}]")
