@@ -58,11 +58,12 @@ def _network(settings: Settings, change: Settings, k: int, generations: int, whe
     groups = {}
     for group in ("network", "objective", "recipe"):
         own = settings[group]
+        changed = change.get(group)
         if k == 0 and group == "objective":
             # A patriarch has no teacher, so it starts from its own objective, not from the students'.
             own = load_group("objective", "cross_entropy")
-        else:
-            own = resolve_group(group, own, pick(change.get(group), k, generations, group, where), where)
+        elif not (k == 0 and isinstance(changed, list) and group in patriarch):
+            own = resolve_group(group, own, pick(changed, k, generations, group, where), where)
         own = resolve_group(group, own, patriarch.get(group), f"{where}, patriarch")
         groups[group] = {key: _pick_leaf(key, value, k, generations, group, where) for key, value in own.items()}
         check_group(group, groups[group], where)

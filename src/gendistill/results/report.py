@@ -88,6 +88,9 @@ def readable(table: str, summary: pd.DataFrame) -> pd.DataFrame:
     labels, metrics = TABLES[table]
     text = pd.DataFrame({HEADINGS.get(label, label): summary[label].astype(str) for label in labels})
     for metric in metrics:
+        if metric == "best_epoch_test_error_pct" and (summary[f"{metric}_mean"] == summary["test_error_pct_mean"]).all():
+            # Evaluated after the last epoch only.
+            continue
         if f"{metric}_mean" in summary:
             pairs = zip(summary[f"{metric}_mean"], summary[f"{metric}_sd"], strict=True)
             text[HEADINGS[metric]] = [f"{mean:.2f}" + (f" ± {sd:.2f}" if pd.notna(sd) else " (one run)") for mean, sd in pairs]

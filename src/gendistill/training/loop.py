@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from gendistill.data.views import ViewSpace, draw_order, draw_views
 from gendistill.errors import DivergedError, InterruptedTraining
@@ -75,19 +76,13 @@ def fit(
     space = ViewSpace(recipe["pad"], recipe["flip"])
     windows = space.windows(images)
     steps = -(-count // batch)
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=recipe["learning_rate"],
-        momentum=recipe["momentum"],
-        nesterov=recipe["nesterov"],
-        weight_decay=recipe["weight_decay"],
-        fused=True,
-    )
+    weights = list(network.parameters())
+    momenta: list[Tensor | None] = [None] * len(weights)
     history: list[Row] = []
     first_epoch, first_step, sums = 0, 0, torch.zeros(3, dtype=torch.float64, device=device)
     if resume:
         network.load_state_dict(resume["network"])
-        optimizer.load_state_dict(resume["optimizer"])
+        momenta = [momentum.to(device) for momentum in resume["momenta"]] or momenta
         torch.set_rng_state(resume["generator"])
         history, first_epoch, first_step = resume["history"], resume["epoch"], resume["step"]
         sums = resume["sums"].to(device)
@@ -97,7 +92,7 @@ def fit(
         hooks.save(
             {
                 "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
+                "momenta": [momentum for momentum in momenta if momentum is not None],
                 "generator": torch.get_rng_state(),
                 "history": history,
                 "epoch": epoch,
@@ -119,15 +114,24 @@ def fit(
             pixels = space.take(windows, index, views[index])
             teacher_logits = teacher(index, views[index], pixels) if teacher else None
             rate = learning_rate(recipe, epoch, (epoch + step / steps) / recipe["epochs"])
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             with autocast(description.precision, device):
                 logits = network(description.normalise(pixels))
             loss = objective(logits.float(), labels[index], teacher_logits)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            gradients = torch.autograd.grad(loss, weights)
             with torch.no_grad():
+                # The function behind torch.optim.SGD, whose class would first import the compiler, which takes a second.
+                sgd(
+                    weights,
+                    list(gradients),
+                    momenta,
+                    lr=rate,
+                    momentum=recipe["momentum"],
+                    nesterov=recipe["nesterov"],
+                    weight_decay=recipe["weight_decay"],
+                    dampening=0.0,
+                    maximize=False,
+                    fused=True,
+                )
                 # Summed on the device: reading a value in each step would make a GPU wait.
                 wrong = (logits.argmax(1) != labels[index]).sum()
                 sums[:2] += torch.stack([loss.double() * len(index), wrong.double()])
