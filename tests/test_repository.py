@@ -86,7 +86,9 @@ def test_standard_layout_of_the_workflow_catalog():
 
 
 def test_plan_needs_neither_torch_nor_hydra_once_composed(checkout):
-    code = "import sys; from gendistill.plan import build_plan; build_plan(['tiny']); print('torch' in sys.modules, 'hydra' in sys.modules)"
+    code = (
+        "import sys; from gendistill import plan; plan.build_plan(['tiny']); print(*(m in sys.modules for m in ('torch', 'hydra')))"
+    )
     outputs = [
         subprocess.run([sys.executable, "-c", code], cwd=checkout.folder, env=checkout.env(), capture_output=True, text=True).stdout
         for _ in range(2)

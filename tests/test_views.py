@@ -99,6 +99,12 @@ def test_views_change_with_the_epoch():
     assert len(set(epochs)) == 100
 
 
+@pytest.mark.parametrize("shift", range(9))
+def test_no_epoch_shows_the_views_of_the_one_before_at_other_images(shift):
+    before, after = draw_views(KEY, 0, 5008, CIFAR), draw_views(KEY, 1, 5000, CIFAR)
+    assert (before[shift : shift + 5000] == after).mean() < 0.02  # 1 in 162 by chance
+
+
 @pytest.mark.parametrize("other", [("order", 0, 1, 0), ("views", 1, 1, 0), ("views", 0, 2, 0), ("views", 0, 1, 1)])
 def test_purpose_seed_generation_and_member_change_the_draws(other):
     assert derive_key(*other) != KEY

@@ -95,7 +95,7 @@ def verified(path: Path) -> Path:
     for needed in (path, receipt):
         if not needed.exists():
             raise UserError(f"{needed} is missing. Make it with: snakemake {needed}")
-    expected = json.loads(receipt.read_text())["outputs"][path.name]["sha256"]
+    expected = read_receipt(path.parent).get("outputs", {}).get(path.name, {}).get("sha256")
     if sha256(path) != expected:
         raise UserError(
             f"{path} is corrupt: its content is not what its receipt ({receipt}) says was written. "
@@ -113,4 +113,7 @@ def read_receipt(folder: Path) -> dict[str, Any]:
     path = folder / RECEIPT
     if not path.exists():
         raise UserError(f"{path} is missing. Make it with: snakemake {path}")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}). Remove it and run snakemake again: rm {path}") from error

@@ -28,5 +28,7 @@ def instantiate(settings: dict[str, Any]) -> Callable[..., Any]:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise SettingError(f"_target_ = {target}: {error}") from error
+    if getattr(function, "__module__", None) != module or not callable(function):
+        raise SettingError(f"_target_ = {target}: not allowed, {module} does not define it as a function or class")
     arguments = {key: value for key, value in settings.items() if key not in NOT_ARGUMENTS}
     return partial(function, **{f"{k}_" if keyword.iskeyword(k) else k: v for k, v in arguments.items()})

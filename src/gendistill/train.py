@@ -17,7 +17,7 @@ from gendistill.errors import SettingError, UserError
 from gendistill.execute import execute
 from gendistill.plan.build import Plan, add_experiment
 from gendistill.plan.paths import CONFIG
-from gendistill.plan.settings import compose_experiment
+from gendistill.plan.settings import compose_experiment, lenient
 from gendistill.plan.step import Step
 
 
@@ -33,7 +33,7 @@ def main(config: DictConfig) -> None:
         plan = Plan()
         add_experiment(plan, name, settings)
         step = choose_step(plan, name)
-        overrides = [o for o in hydra_config.overrides.task if not o.startswith(("experiment=", "run.", "runtime."))]
+        overrides = [o for o in hydra_config.overrides.task if not o.lstrip("+").startswith(("experiment=", "run.", "runtime."))]
         check_inputs(plan, step, name, overrides)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -96,6 +96,7 @@ def check_overrides(arguments: list[str]) -> None:
 if __name__ == "__main__":
     try:
         check_overrides(sys.argv[1:])
+        sys.argv[1:] = [argument if argument.startswith("-") else lenient(argument) for argument in sys.argv[1:]]
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -52,6 +52,8 @@ def check_images(data: Images, image_size: int | None) -> None:
         labels = data.labels[split]
         if images.dtype != np.uint8 or images.ndim != 4:
             raise UserError(f"{split}_images: must be uint8 of shape (N, C, H, W), got {images.dtype} of shape {images.shape}")
+        if 0 in images.shape[1:]:
+            raise UserError(f"{split}_images have no pixels: their shape is {images.shape}")
         if images.shape[1:] != data.shape:
             raise UserError(f"{split}_images have shape {images.shape[1:]}, but train_images {data.shape}")
         if len(images) != len(labels):

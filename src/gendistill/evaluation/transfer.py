@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from gendistill.data.images import load_images
+from gendistill.errors import UserError
 from gendistill.networks.trained import Description, features_of, in_batches, load_network
 from gendistill.precision import choose_device, make_deterministic
 
@@ -58,6 +59,8 @@ def linear_svm(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, te
     from sklearn.svm import LinearSVC
 
     folds = int(min(5, np.bincount(train_labels)[np.unique(train_labels)].min()))
+    if folds < 2:
+        raise UserError("a linear SVM needs at least 2 training images of each class to choose C: set dataset.train_per_class")
     svm = make_pipeline(StandardScaler(), LinearSVC(dual="auto", random_state=0, max_iter=5000))
     split = StratifiedKFold(folds, shuffle=True, random_state=0)
     search = GridSearchCV(svm, {"linearsvc__C": COSTS}, cv=split).fit(train, train_labels)

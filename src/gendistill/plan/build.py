@@ -135,10 +135,14 @@ def _add_lineage(plan: Plan, role: str, lineage: lineages.Lineage, seed: int, da
         teacher = networks[own.teacher]
         inputs = {"dataset": data, "teacher": teacher}
         if lineage.soft_labels == "stored":
-            dump = {"pad": own.recipe["pad"], "flip": own.recipe["flip"], "precision": own.recipe["precision"]}
+            dump = {"pad": own.recipe["pad"], "flip": own.recipe["flip"]}
             slug = teacher.id.rpartition("-")[0]
             labels = make_step("softlabels", slug, dump, _code("softlabels"), {"dataset": data, "teacher": teacher})
-            inputs = {"dataset": data, "softlabels": plan.add(f"{role}-softlabels{own.teacher}-seed{seed}", labels)}
+            name = f"{role}-softlabels{own.teacher}-seed{seed}"
+            if plan.roles.get(name, labels.name) != labels.name:
+                # Another student of the same teacher sees other views.
+                name = f"{role}-softlabels{own.teacher}-for-gen{k}-seed{seed}"
+            inputs = {"dataset": data, "softlabels": plan.add(name, labels)}
         settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "generation": k}
         slug = f"{data.settings['name']}-{own.label}-gen{k}-seed{seed}"
         code = _code("generation", own.network, own.objective)

@@ -5,13 +5,22 @@ import json
 from typing import Any
 
 
+def whole_numbers(value: Any) -> Any:
+    """`value` with 1.0 as 1, at any depth."""
+    if isinstance(value, dict):
+        return {key: whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def canonical(value: Any) -> Any:
     """`value` with sorted keys, tuples as lists, and 1.0 as 1."""
     if isinstance(value, dict):
         return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return whole_numbers(value)
 
 
 def canonical_json(value: Any) -> str:

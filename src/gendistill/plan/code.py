@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from gendistill.errors import SettingError
 from gendistill.plan.canonical import digest
 from gendistill.plan.paths import REFACTORINGS, SOURCE
 
@@ -23,16 +24,21 @@ def code_hash(root: str) -> str:
 
     If `workflow/refactorings.yaml` says that this code gives the same results as older code, the older hash.
     """
-    modules, waiting = {}, [root]
+    # Importing a.b.c runs the __init__ of a and of a.b too.
+    parts = root.split(".")
+    modules, waiting = {}, [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
     while waiting:
         module = waiting.pop()
         if module not in modules:
             modules[module], imports = _read_module(SOURCE, module)
             waiting.extend(imports)
     own = digest(modules)
-    equal = _refactorings(REFACTORINGS).get(root, {})
+    equal, seen = _refactorings(REFACTORINGS).get(root, {}), {own}
     while own in equal:
         own = equal[own]["same_as"]
+        if own in seen:
+            raise SettingError(f"{root}: {own} leads back to itself in workflow/{REFACTORINGS.name}")
+        seen.add(own)
     return own
 
 
@@ -59,7 +65,6 @@ def _read_module(source: Path, module: str) -> tuple[str, frozenset[str]]:
                 base = ".".join([*parents, *([node.module] if node.module else [])])
             names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     parts = [name.split(".") for name in names if name.split(".")[0] == PACKAGE]
-    # Importing a.b.c runs the __init__ of a and of a.b too.
     imports = {".".join(part[:i]) for part in parts for i in range(1, len(part) + 1)}
     return digest(_tree(tree), 64), frozenset(name for name in imports if _path(source, name).exists())
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import re
 from typing import Any
 
 import yaml
 
 from gendistill.errors import SettingError
+from gendistill.plan.canonical import whole_numbers
 from gendistill.plan.paths import CACHE, CONFIG
 
 GROUPS = ("dataset", "network", "objective", "recipe")
@@ -32,7 +32,7 @@ def load_group(group: str, name: Any, where: str = "") -> Settings:
             f"{group} = {name}: there is no such {group}. Allowed: {allowed}. Set in {where or 'the settings'}; "
             f"a new one is a file config/{group}/{name}.yaml."
         )
-    return yaml.safe_load(path.read_text())
+    return whole_numbers(yaml.safe_load(path.read_text()))
 
 
 def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
@@ -66,6 +66,13 @@ def _state(name: str, overrides: tuple[str, ...]) -> str:
     return state.hexdigest()[:16]
 
 
+def lenient(override: str) -> str:
+    """An override that may also add a key: whether the key is allowed is checked later, with a better message than Hydra's."""
+    key = override.partition("=")[0]
+    plain = key and "=" in override and key[0] not in "+~" and "@" not in key and key not in (*GROUPS, "experiment")
+    return f"++{override}" if plain else override
+
+
 def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
@@ -74,29 +81,13 @@ def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
 
     try:
         with initialize_config_dir(str(CONFIG), version_base="1.3"):
-            settings = compose("config", [f"experiment={name}", *overrides])
-        return OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError(_explain(name, overrides, error)) from error
-
-
-def _explain(name: str, overrides: tuple[str, ...], error: Exception) -> str:
-    """Hydra's error in our words: of an unknown setting its name, its value, and what is allowed."""
-    unknown = re.search(r"full_key: (\S+)", f"{error}\n{error.__cause__}")
-    where = f"config/experiment/{name}.yaml" if not overrides else f"the command line ({' '.join(overrides)})"
-    if unknown and overrides:
-        allowed: Any = _compose(name, ())
-        *parents, _ = unknown[1].split(".")
-        for key in parents:
-            allowed = allowed.get(key) if isinstance(allowed, dict) else None
-        value = next((o.partition("=")[2] for o in overrides if o.lstrip("+~").startswith(unknown[1])), "?")
-        names = (
-            ", ".join(key for key in allowed if key not in ("_target_", "trains"))
-            if isinstance(allowed, dict)
-            else "see config/README.md"
-        )
-        return f"{unknown[1]} = {value}: unknown setting. Allowed: {names}. Set in {where}; defaults are in config/."
-    return f"experiment {name} cannot be composed: {' '.join(f'{error} {error.__cause__ or str()}'.split())} Set in {where}."
+            settings = compose("config", [f"experiment={name}", *map(lenient, overrides)])
+        return whole_numbers(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        where = f"the command line ({' '.join(overrides)}) or " if overrides else ""
+        cause = f" {error.__cause__}" if error.__cause__ else ""
+        text = " ".join(f"{error}{cause}".split()).partition(" Config search path:")[0]
+        raise SettingError(f"experiment {name} cannot be composed: {text}. Set in {where}config/experiment/{name}.yaml.") from error
 
 
 def resolve_group(group: str, base: Settings, change: Any, where: str) -> Settings:

@@ -1,14 +1,14 @@
 """Check settings: unknown keys, types and ranges, with messages that say what to change and where."""
 
 import functools
-import json
+import math
 from typing import Any
 
 import yaml
 
 from gendistill.errors import SettingError
 from gendistill.plan.paths import CONFIG, SCHEMA
-from gendistill.plan.settings import Settings, load_group
+from gendistill.plan.settings import GROUPS, Settings, load_group
 
 
 @functools.cache
@@ -24,12 +24,35 @@ def _validator(part: str) -> Any:
 
 
 def check_experiment(settings: Settings, where: str) -> None:
-    """Check the shape of a composed experiment; its groups are checked one by one, as each run resolves them.
+    """Check the shape of a composed experiment; the values in its groups are checked as each network resolves them.
 
     Raises:
         SettingError: the first thing that is wrong.
     """
     _check("experiment", settings, "", where)
+    for group in GROUPS:
+        check_keys(group, settings[group], where)
+
+
+def check_keys(group: str, settings: Settings, where: str) -> None:
+    """Check that the settings of a group are those that its member has, no more and no fewer.
+
+    Raises:
+        SettingError: the first that is unknown, missing, or must not be changed.
+    """
+    original = load_group(group, settings["name"], where)
+    file = f"config/{group}/{settings['name']}.yaml"
+    allowed = ", ".join(key for key in original if key not in ("_target_", "trains"))
+    for key in ("_target_", "trains"):
+        if settings.get(key) != original.get(key):
+            raise SettingError(f"{group}.{key} = {settings[key]}: must stay as in {file}. Set in {where}.")
+    for key in sorted(set(settings) - set(original)):
+        raise SettingError(
+            f"{group}.{key} = {settings[key]}: unknown setting of {group} {settings['name']}. Allowed: {allowed}. "
+            f"Set in {where}; defined in {file}."
+        )
+    for key in sorted(set(original) - set(settings)):
+        raise SettingError(f"{group}.{key} is missing. Set it in {where}, or leave it as in {file}.")
 
 
 def check_group(group: str, settings: Settings, where: str) -> None:
@@ -38,36 +61,37 @@ def check_group(group: str, settings: Settings, where: str) -> None:
     Raises:
         SettingError: the first thing that is wrong.
     """
-    original = load_group(group, settings["name"], where)
-    unknown = sorted(set(settings) - set(original))
-    if unknown:
-        raise SettingError(
-            f"{group}.{unknown[0]} = {settings[unknown[0]]}: unknown setting of {group} {settings['name']}. "
-            f"Allowed: {', '.join(k for k in original if k not in ('_target_', 'trains'))}. "
-            f"Set in {where}; defined in config/{group}/{settings['name']}.yaml."
-        )
-    fixed = [key for key in ("_target_", "trains") if settings.get(key) != original.get(key)]
-    if fixed:
-        raise SettingError(f"{group}.{fixed[0]} = {settings[fixed[0]]}: must stay as in config/{group}/{settings['name']}.yaml.")
-    changed = {key: value for key, value in settings.items() if original[key] != value}
-    for part, source in ((changed, where), (settings, f"config/{group}/{settings['name']}.yaml")):
-        _check(group, part, f"{group}.", source)
+    check_keys(group, settings, where)
+    _check(group, settings, f"{group}.", where)
 
 
 def _check(part: str, value: Any, prefix: str, where: str) -> None:
     from jsonschema.exceptions import best_match
 
-    error = best_match(_validator(part).iter_errors(value))
+    error = best_match(_validator(part).iter_errors(_finite(value)))
     if error is None:
         return
-    path = ".".join(str(item) for item in error.absolute_path)
+    path = prefix + ".".join(str(item) for item in error.absolute_path)
+    schema = error.schema
     if error.validator == "additionalProperties":
-        allowed = list(error.schema["properties"])
-        unknown = sorted(set(error.instance) - set(allowed))[0]
-        name = f"{prefix}{path + '.' if path else ''}{unknown}"
-        raise SettingError(f"{name} = {error.instance[unknown]}: unknown setting. Allowed: {', '.join(allowed)}. Set in {where}.")
-    allowed = error.schema.get("description") or f"{error.validator} {json.dumps(error.validator_value)}"
-    raise SettingError(f"{prefix}{path} = {error.instance!r}: not allowed. It must be {allowed}. Set in {where}.")
+        unknown = sorted(set(error.instance) - set(schema["properties"]))[0]
+        name = f"{path}.{unknown}".lstrip(".")
+        allowed = ", ".join(schema["properties"])
+        raise SettingError(f"{name} = {error.instance[unknown]}: unknown setting. Allowed: {allowed}. Set in {where}.")
+    if error.validator == "required":
+        missing = next(key for key in schema["required"] if key not in error.instance)
+        raise SettingError(f"{f'{path}.{missing}'.lstrip('.')} is missing. Set it in {where}.")
+    allowed = schema.get("description") or f"a mapping of {', '.join(schema.get('properties', ()))}"
+    raise SettingError(f"{path} = {error.instance!r}: not allowed. It must be {allowed}. Set in {where}.")
+
+
+def _finite(value: Any) -> Any:
+    """`value` with infinities and NaN as text, which no number may be: JSON Schema has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return f"{value}" if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def file_of(experiment: str) -> str:

@@ -24,7 +24,7 @@ def dump_soft_labels(settings: dict[str, Any], inputs: dict[str, Path], folder: 
     """Write `softlabels.npy`: the teacher's logits, float16, shape (images, views, classes), in eval mode.
 
     Args:
-        settings: `pad` and `flip` of the students' recipe, and the `precision` of the forward pass.
+        settings: `pad` and `flip` of the students' recipe. The forward pass has the teacher's own precision.
         inputs: folders of `teacher` and `dataset`.
         folder: where the store goes.
         runtime: device, progress.

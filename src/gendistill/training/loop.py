@@ -139,6 +139,7 @@ def fit(
             hooks.progress(epoch * count + min((step + 1) * batch, count), recipe["epochs"] * count)
         loss_sum, errors, finite_steps = sums.tolist()
         if finite_steps < steps:
+            rate = learning_rate(recipe, epoch, (epoch + finite_steps / steps) / recipe["epochs"])
             raise DivergedError(_divergence_message(epoch + 1, int(finite_steps) + 1, rate, recipe))
         seconds = time.monotonic() - started
         row: Row = {
@@ -148,7 +149,7 @@ def fit(
             "train_error_pct": 100 * errors / count,
         }
         if (epoch + 1) % recipe["evaluate_every"] == 0 and epoch + 1 < recipe["epochs"]:
-            for split in splits.keys() - {"train"}:
+            for split in (name for name in splits if name != "train"):
                 row |= evaluate(split, predict(network, description, splits[split][0]), splits[split][1])
         row["images_per_second"] = (count - first_step * batch) / seconds
         history.append(row)
