@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
+    from gendistill.files import remove
     from gendistill.plan import build_plan
     from gendistill.results.report import write_report
 
@@ -52,7 +53,7 @@ def _report(given: argparse.Namespace) -> int:
     chosen = f"experiments=[{','.join(given.experiments)}]"
     overrides = f" overrides='{json.dumps(given.overrides)}'" if given.overrides else ""
     for marker in Path("results", ".view").glob("*"):
-        marker.unlink()
+        remove(marker)
     write_report(plan.index, tables, f"snakemake --config {chosen}{overrides}")
     return 0
 
@@ -61,7 +62,9 @@ def _check_labels(given: argparse.Namespace) -> int:
     from gendistill.files import read_receipt
     from gendistill.softlabels.dump import check_soft_labels
 
-    spec = read_receipt(given.folder)["spec"]
+    spec = read_receipt(given.folder).get("spec", {})
+    if spec.get("kind") != "softlabels":
+        raise UserError(f"{given.folder} holds no soft labels: give a folder runs/softlabels/<id>.")
     inputs = {role: Path("runs", name) for role, name in spec["inputs"].items()}
     found = check_soft_labels(spec["settings"], inputs, given.folder, samples=given.samples)
     print(json.dumps(found, indent=1))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.errors import InterruptedTraining, UserError
-from gendistill.files import RECEIPT, only_one
+from gendistill.files import RECEIPT, only_one, remove
 from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME
 from gendistill.runtime import Runtime, limit_threads, stop_on_signal
 
@@ -29,7 +29,7 @@ def execute(spec: dict[str, Any], device: str = "auto", threads: int = 1, checkp
     folder = Path("runs", spec["kind"], spec["id"])
     try:
         with only_one(folder, lambda other: runtime.log(f"waiting for process {other}, which works on the same step")):
-            if (folder / RECEIPT).exists():
+            if all((folder / name).exists() for name in (*OUTPUTS[spec["kind"]], RECEIPT)):
                 runtime.log("another process has finished this step")
                 return 0
             _run(spec, folder, runtime)
@@ -60,5 +60,5 @@ def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
     times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 2)}
     write_receipt(folder, spec, OUTPUTS[kind], metrics, times)
     # Only now is the training safe without it.
-    (folder / RESUME).unlink(missing_ok=True)
+    remove(folder / RESUME)
     runtime.log(f"done in {times['seconds']} s; {json.dumps(metrics)[:500]}")

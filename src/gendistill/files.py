@@ -1,5 +1,6 @@
 """Whole or absent: atomic writes, and reads that are checked against the receipt beside the file."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -31,12 +32,10 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"could not write {path}: {error.strerror or error}. Earlier results are untouched; "
-            "make room or make the folder writable, then run the same command again."
-        ) from error
+        raise _refused(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager
@@ -54,7 +53,7 @@ def only_one(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "a+")  # noqa: SIM115
     except OSError as error:
-        raise UserError(f"could not write in {folder}: {error.strerror}. Make it writable, then run again.") from error
+        raise _refused(folder, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -62,9 +61,10 @@ def only_one(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
             lock.seek(0)
             waiting(lock.read().strip())
             fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()} on {platform.node()}")
-        lock.flush()
+        with contextlib.suppress(OSError):
+            # Whose lock it is is only told to those who wait; a full disk must not matter here.
+            os.truncate(lock.fileno(), 0)
+            os.write(lock.fileno(), f"{os.getpid()} on {platform.node()}".encode())
         yield
 
 
@@ -77,6 +77,37 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, atomically."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def remove(path: Path) -> None:
+    """Remove a file that may be there.
+
+    Raises:
+        UserError: the folder refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def put_aside(path: Path, name: str) -> None:
+    """Rename a file within its folder.
+
+    Raises:
+        UserError: the folder refuses.
+    """
+    try:
+        path.replace(path.with_name(name))
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"could not write {path}: {error.strerror or error}. Earlier results are untouched; "
+        "make room or make the folder writable, then run the same command again."
+    )
 
 
 def sha256(path: Path) -> str:
@@ -114,6 +145,9 @@ def read_receipt(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path} is missing. Make it with: snakemake {path}")
     try:
-        return json.loads(path.read_text())
+        receipt = json.loads(path.read_text())
+        if not isinstance(receipt, dict):
+            raise ValueError("it is no receipt")
+        return receipt
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}). Remove it and run snakemake again: rm {path}") from error

@@ -4,11 +4,21 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from gendistill.errors import SettingError
+
 
 def choose_device(name: str) -> torch.device:
-    """`cuda` or `cpu`; `auto` is CUDA where there is one."""
+    """`cuda` or `cpu`; `auto` is CUDA where there is one.
+
+    Raises:
+        SettingError: `cuda` was asked for where there is none.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingError(
+            "runtime.device = cuda: PyTorch sees no GPU here. Set runtime.device to auto or cpu, or mend the driver."
+        )
     return torch.device(name)
 
 

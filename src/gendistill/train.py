@@ -6,6 +6,7 @@ The result goes where Snakemake would put it: the same settings have the same id
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def main(config: DictConfig) -> None:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
-    if Path(step.receipt).exists():
+    if all(Path(path).exists() for path in step.files):
         print(f"{step.folder} is there already: nothing to be done.")
         return
     runtime = settings["runtime"]
@@ -76,7 +77,8 @@ def check_inputs(plan: Plan, step: Step, experiment: str, overrides: list[str]) 
     """
     missing = [plan.steps[name].receipt for name in step.parents if not Path(plan.steps[name].receipt).exists()]
     if missing:
-        config = f"'experiments=[{experiment}]'" + (f" 'overrides={json.dumps(overrides)}'" if overrides else "")
+        config = shlex.quote(f"experiments=[{experiment}]")
+        config += f" {shlex.quote(f'overrides={json.dumps(overrides)}')}" if overrides else ""
         raise UserError(
             f"this step reads what is not there yet. Make it with:\n  snakemake --config {config} -- {' '.join(missing)}"
         )

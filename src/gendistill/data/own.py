@@ -69,7 +69,7 @@ def load_npz(path: str, image_size: int | None) -> Images:
         raise UserError(f"dataset.path = {path}: lacks the arrays {', '.join(missing)}; it has {', '.join(arrays)}.")
     images = {split: _channels_first(arrays[f"{split}_images"], f"{split}_images") for split in ("train", "test")}
     labels = {split: _integers(arrays, f"{split}_labels", len(images[split])) for split in ("train", "test")}
-    classes = _names(arrays, "classes") if "classes" in arrays else _numbers(labels["train"])
+    classes = _names(arrays, "classes") if "classes" in arrays else _numbers(labels)
     superclasses = _names(arrays, "superclasses") if "superclasses" in arrays else []
     superclass_of = []
     if "train_superclasses" in arrays:
@@ -94,16 +94,17 @@ def _names(arrays: dict[str, np.ndarray], name: str) -> list[str]:
     return [str(item) for item in arrays[name]]
 
 
-def _numbers(labels: np.ndarray) -> list[str]:
-    """The classes 0, 1, ... up to the largest label: no more than there are images, since each class needs one."""
-    if not len(labels):
+def _numbers(labels: dict[str, np.ndarray]) -> list[str]:
+    """The classes 0, 1, ... up to the largest label: no more than there are training images, since each class needs one."""
+    count = len(labels["train"])
+    if not count:
         raise UserError("train: no images.")
-    largest = int(labels.max())
-    if largest >= len(labels):
-        raise UserError(
-            f"train_labels: the largest is {largest}, but there are only {len(labels)} images, and each class needs one."
-        )
-    return [str(number) for number in range(largest + 1)]
+    for split, part in labels.items():
+        if part.max(initial=0) >= count:
+            raise UserError(
+                f"{split}_labels: the largest is {part.max()}, but there are only {count} training images, one a class at least."
+            )
+    return [str(number) for number in range(int(max(part.max(initial=0) for part in labels.values())) + 1)]
 
 
 def _superclass_of(labels: np.ndarray, superclasses: np.ndarray, classes: int) -> list[int]:

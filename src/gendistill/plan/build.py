@@ -8,7 +8,7 @@ from gendistill.plan import lineage as lineages
 from gendistill.plan.canonical import digest
 from gendistill.plan.code import code_hash
 from gendistill.plan.fingerprint import fingerprint
-from gendistill.plan.settings import Settings, compose_experiment, load_group
+from gendistill.plan.settings import Settings, compose_experiment, experiment_names, load_group
 from gendistill.plan.step import FUNCTIONS, Step, make_step
 from gendistill.plan.validate import check_experiment, check_group, file_of
 
@@ -63,6 +63,26 @@ class Plan:
     def view_id(self) -> str:
         """The identity of what `results/` is to show: all roles and the code of the report."""
         return digest([self.index, code_hash("gendistill.results.report")])
+
+
+def read_choice(config: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+    """The experiments and overrides that `snakemake --config` gives.
+
+    Raises:
+        SettingError: it gives something else, or none.
+    """
+    unknown = sorted(set(config) - {"experiments", "overrides"})
+    if unknown:
+        raise SettingError(f"{unknown[0]} = {config[unknown[0]]}: unknown. Allowed in snakemake --config: experiments, overrides.")
+    lists = {}
+    for key, default in (("experiments", ["demo"]), ("overrides", [])):
+        value = config.get(key, default)
+        lists[key] = [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
+    if not lists["experiments"]:
+        raise SettingError(
+            f"experiments = []: must name at least one of: {', '.join(experiment_names())}. Set by snakemake --config."
+        )
+    return lists["experiments"], tuple(lists["overrides"])
 
 
 def build_plan(experiments: list[str], overrides: tuple[str, ...] = ()) -> Plan:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gendistill.errors import SettingError
 from gendistill.plan.paths import CACHE
+from gendistill.plan.settings import write_cache
 
 
 def fingerprint(path: str, where: str) -> str:
@@ -37,8 +38,5 @@ def fingerprint(path: str, where: str) -> str:
                 name = "" if file == root else str(file.relative_to(root))
                 content.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
         known[key] = content.hexdigest()[:16]
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_suffix(".tmp")
-        temporary.write_text(json.dumps(known))
-        temporary.replace(cache)
+        write_cache(cache, known)
     return known[key]

@@ -1,7 +1,9 @@
 """Read the settings: composed by Hydra once per state of `config/`, then from a small cache."""
 
+import contextlib
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -51,11 +53,17 @@ def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
         return json.loads(cache.read_text())
     except (OSError, ValueError):
         settings = _compose(name, overrides)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    temporary = cache.with_suffix(".tmp")
-    temporary.write_text(json.dumps(settings))
-    temporary.replace(cache)
+    write_cache(cache, settings)
     return settings
+
+
+def write_cache(path: Path, value: Any) -> None:
+    """Keep `value` as JSON for the next start; where nothing can be written, it is only computed anew."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(value))
+        temporary.replace(path)
 
 
 def _state(name: str, overrides: tuple[str, ...]) -> str:
@@ -83,7 +91,7 @@ def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
         with initialize_config_dir(str(CONFIG), version_base="1.3"):
             settings = compose("config", [f"experiment={name}", *map(lenient, overrides)])
         return whole_numbers(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         where = f"the command line ({' '.join(overrides)}) or " if overrides else ""
         cause = f" {error.__cause__}" if error.__cause__ else ""
         text = " ".join(f"{error}{cause}".split()).partition(" Config search path:")[0]

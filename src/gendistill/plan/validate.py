@@ -62,7 +62,7 @@ def check_group(group: str, settings: Settings, where: str) -> None:
         SettingError: the first thing that is wrong.
     """
     check_keys(group, settings, where)
-    _check(group, settings, f"{group}.", where)
+    _check(group, settings, f"{group}.", f"{where}; defined in config/{group}/{settings['name']}.yaml")
 
 
 def _check(part: str, value: Any, prefix: str, where: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from gendistill.files import read_receipt, write_bytes, write_json
+from gendistill.files import read_receipt, verified, write_bytes, write_json
 from gendistill.results.tables import TABLES
 
 RESULTS = Path("results")
@@ -48,17 +48,21 @@ def write_report(index: dict[str, str], tables: dict[str, str], command: str) ->
     Raises:
         UserError: a step has no receipt, or the folder can't be written.
     """
-    loaded = {name: json.loads((Path(folder) / "tables.json").read_text()) for name, folder in tables.items()}
+    loaded = {name: json.loads(verified(Path(folder) / "tables.json").read_text()) for name, folder in tables.items()}
+    pictures = {
+        (name, kind): verified(Path(folder) / f"error_by_generation.{kind}").read_bytes()
+        for name, folder in tables.items()
+        for kind in ("svg", "png")
+    }
+    cost = _cost(index)
+    # Nothing below reads, so what is shown is all of one state.
     write_json(RESULTS / "index.json", index)
     write_json(RESULTS / "metrics.json", {name: _metrics(t["summaries"]) for name, t in loaded.items()})
     write_bytes(RESULTS / "generations.csv", _generations(loaded).to_csv(index=False).encode())
     sections = []
     for name, content in loaded.items():
-        figures = {}
         for kind in ("svg", "png"):
-            picture = (Path(tables[name]) / f"error_by_generation.{kind}").read_bytes()
-            write_bytes(RESULTS / "figures" / f"{name}_error_by_generation.{kind}", picture)
-            figures[kind] = picture
+            write_bytes(RESULTS / "figures" / f"{name}_error_by_generation.{kind}", pictures[name, kind])
         shown = []
         for table, records in content["summaries"].items():
             summary, runs = pd.DataFrame(records), pd.DataFrame(content["runs"][table])
@@ -77,10 +81,9 @@ def write_report(index: dict[str, str], tables: dict[str, str], command: str) ->
                     "csv": f"tables/{name}_{table}.csv",
                 }
             )
-        svg = figures["svg"].decode()
+        svg = pictures[name, "svg"].decode()
         sections.append({"name": name, "description": content["description"], "tables": shown, "figure": svg[svg.index("<svg") :]})
-    page = _render(sections, command, _cost(index))
-    write_bytes(RESULTS / "report.html", page.encode())
+    write_bytes(RESULTS / "report.html", _render(sections, command, cost).encode())
 
 
 def readable(table: str, summary: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from gendistill.data.views import ViewSpace, draw_order, draw_views
-from gendistill.errors import DivergedError, InterruptedTraining
+from gendistill.errors import DivergedError, InterruptedTraining, SettingError
 from gendistill.networks.trained import Description, in_batches, logits_of
 from gendistill.precision import autocast
 from gendistill.training.schedule import learning_rate
@@ -115,7 +115,13 @@ def fit(
             teacher_logits = teacher(index, views[index], pixels) if teacher else None
             rate = learning_rate(recipe, epoch, (epoch + step / steps) / recipe["epochs"])
             with autocast(description.precision, device):
-                logits = network(description.normalise(pixels))
+                try:
+                    logits = network(description.normalise(pixels))
+                except ValueError as error:
+                    raise SettingError(
+                        f"recipe.batch_size = {batch}: a batch of {len(index)} cannot be trained on ({error}). "
+                        f"Set another one, so that the last batch of {count} images is larger."
+                    ) from error
             loss = objective(logits.float(), labels[index], teacher_logits)
             gradients = torch.autograd.grad(loss, weights)
             with torch.no_grad():

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from gendistill.files import write_bytes
+from gendistill.files import put_aside, write_bytes
 
 FILE = "resume.pt"
 
@@ -32,7 +32,7 @@ def load_resume(folder: Path, identity: str) -> dict[str, Any] | None:
     stored = path.read_bytes()
     digest, content = stored[:32], stored[32:]
     if hashlib.sha256(content).digest() != digest:
-        path.replace(path.with_suffix(".pt.corrupt"))
+        put_aside(path, f"{FILE}.corrupt")
         return None
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state if state["identity"] == identity else None
