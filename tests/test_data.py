@@ -727,7 +727,14 @@ def change_a_pixel(root: Path) -> None:
     Image.fromarray(image).save(root / "test/dog/2.png")
 
 
+def rename_a_class(root: Path) -> None:
+    """The order of the files stays."""
+    for split in ("train", "test"):
+        (root / split / "cat").rename(root / split / "cow")
+
+
 CHANGES = {
+    "a class renamed": rename_a_class,
     "a pixel": change_a_pixel,
     "a file more": lambda root: shutil.copy(root / "train/cat/0.png", root / "train/cat/9.png"),
     "a file less": lambda root: (root / "train/cat/0.png").unlink(),

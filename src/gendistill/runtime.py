@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+# How often progress is shown: on a terminal; elsewhere in the first half minute; and after it.
+REDRAW_SECONDS = 0.2
 QUIET_SECONDS = 10.0
 LINE_SECONDS = 30.0
 
@@ -23,6 +25,7 @@ class Runtime:
         checkpoint_every: epochs between two resume checkpoints.
         source: where the user's own files lie.
         stop_requested: whether a signal asked the step to stop.
+        label: what progress is shown for.
     """
 
     device: str = "auto"
@@ -37,7 +40,8 @@ class Runtime:
 
     def log(self, text: str) -> None:
         """Write one line to the log, which is standard error."""
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+        clear = "\r\033[K" if sys.stderr.isatty() else ""
+        print(f"{clear}{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
     def progress(self, done: int, total: int) -> None:
         """Show how far the step is: redrawn on a terminal, else a line in the log and on standard output now and then."""
@@ -45,18 +49,17 @@ class Runtime:
         if self._first is None:
             # A resumed step starts with work that is already done.
             self._first, self._started = done, now
-        on_terminal = sys.stderr.isatty()
-        if done < total and now - self._shown < (
-            0.2 if on_terminal else LINE_SECONDS if now - self._started > LINE_SECONDS else QUIET_SECONDS
-        ):
+        on_terminal, running = sys.stderr.isatty(), now - self._started
+        pause = REDRAW_SECONDS if on_terminal else QUIET_SECONDS if running < LINE_SECONDS else LINE_SECONDS
+        if done < total and now - self._shown < pause:
             return
         self._shown = now
-        rate = (done - self._first) / max(now - self._started, 1e-9)
+        rate = (done - self._first) / max(running, 1e-9)
         left = time.strftime("%H:%M:%S", time.gmtime((total - done) / max(rate, 1e-9)))
         text = f"{done:,} of {total:,} images ({100 * done / total:.0f} %), {rate:,.0f} images/s, {left} left"
         if on_terminal:
             print(f"\r{self.label}: {text}\033[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif now - self._started > QUIET_SECONDS:
+        elif running > QUIET_SECONDS:
             self.log(text)
             print(f"{self.label}: {text}", flush=True)
 

@@ -21,17 +21,22 @@ def spec(rule_name):
     return lambda wildcards: step_of(rule_name, wildcards).to_json()
 
 
+def runtime(rule_name, wildcards, name):
+    """A setting of `runtime`, which changes no result."""
+    return PLAN.runtime[step_of(rule_name, wildcards).name][name]
+
+
 def options(rule_name):
-    """Params function: what a training step is run with that changes no result."""
+    """Params function: the options of a step that change no result."""
     return (
-        lambda wildcards: f"--device {PLAN.runtime[step_of(rule_name, wildcards).name]['device']}"
-        f" --checkpoint-every {PLAN.runtime[step_of(rule_name, wildcards).name]['checkpoint_every']}"
+        lambda wildcards: f"--device {runtime(rule_name, wildcards, 'device')}"
+        f" --checkpoint-every {runtime(rule_name, wildcards, 'checkpoint_every')}"
     )
 
 
-def training_threads(rule_name):
-    """Threads function: CPU threads of a training step."""
-    return lambda wildcards: PLAN.runtime[step_of(rule_name, wildcards).name]["threads"]
+def threads_of(rule_name):
+    """Threads function: CPU threads of a step that computes with networks."""
+    return lambda wildcards: runtime(rule_name, wildcards, "threads")
 
 
 def outputs(rule_name):

@@ -36,8 +36,9 @@ rule transfer:
         runtime=grows(60),
     params:
         spec=spec("transfer"),
+        options=options("transfer"),
     shell:
-        "python -m gendistill transfer --spec {params.spec:q} --threads {threads} 2> {log}"
+        "python -m gendistill transfer --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
 
 
 rule statistics:
@@ -57,5 +58,6 @@ rule statistics:
         runtime=grows(60),
     params:
         spec=spec("statistics"),
+        options=options("statistics"),
     shell:
-        "python -m gendistill statistics --spec {params.spec:q} --threads {threads} 2> {log}"
+        "python -m gendistill statistics --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"

@@ -9,7 +9,7 @@ rule patriarch:
         "benchmarks/patriarch/{id}.tsv"
     conda:
         "../../environment.yml"
-    threads: training_threads("patriarch")
+    threads: threads_of("patriarch")
     resources:
         mem_mb=grows(4000),
         runtime=grows(720),
@@ -31,14 +31,15 @@ rule softlabels:
         "benchmarks/softlabels/{id}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: threads_of("softlabels")
     resources:
         mem_mb=grows(4000),
         runtime=grows(240),
     params:
         spec=spec("softlabels"),
+        options=options("softlabels"),
     shell:
-        "python -m gendistill softlabels --spec {params.spec:q} --threads {threads} 2> {log}"
+        "python -m gendistill softlabels --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
 
 
 rule generation:
@@ -52,7 +53,7 @@ rule generation:
         "benchmarks/generation/{id}.tsv"
     conda:
         "../../environment.yml"
-    threads: training_threads("generation")
+    threads: threads_of("generation")
     resources:
         mem_mb=grows(4000),
         runtime=grows(720),

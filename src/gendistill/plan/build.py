@@ -21,7 +21,7 @@ class Plan:
         steps: each step by its name `kind/id`.
         roles: for each readable name, such as `demo-ban-gen3-seed0`, the name of its step.
         settings: the composed settings of each experiment.
-        runtime: the settings `runtime` of each training step; they change no result.
+        runtime: the settings `runtime` of each step that computes with networks; they change no result.
     """
 
     steps: dict[str, Step] = field(default_factory=dict)
@@ -141,14 +141,16 @@ def _add_dataset(plan: Plan, experiment: str, dataset: Settings, where: str) -> 
     return plan.add(f"{experiment}-dataset-{dataset['name']}", step)
 
 
-def _add_patriarch(plan: Plan, role: str, own: lineages.Network, seed: int, member: int, data: Step, runtime: dict) -> Step:
+def _add_patriarch(
+    plan: Plan, role: str, own: lineages.Network, seed: int, member: int, data: Step, runtime: dict[str, Any]
+) -> Step:
     settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "member": member}
     slug = f"{data.settings['name']}-{own.label}" + (f"-net{member}" if member else "") + f"-seed{seed}"
     step = make_step("patriarch", slug, settings, _code("patriarch", own.network, own.objective), {"dataset": data})
     return plan.add(role, step, runtime)
 
 
-def _add_lineage(plan: Plan, role: str, lineage: lineages.Lineage, seed: int, data: Step, runtime: dict) -> list[Step]:
+def _add_lineage(plan: Plan, role: str, lineage: lineages.Lineage, seed: int, data: Step, runtime: dict[str, Any]) -> list[Step]:
     """The patriarch and its generations, for one seed."""
     networks = [_add_patriarch(plan, f"{role}-gen0-seed{seed}", lineage.networks[0], seed, 0, data, runtime)]
     for k, own in enumerate(lineage.networks[1:], start=1):
@@ -162,7 +164,7 @@ def _add_lineage(plan: Plan, role: str, lineage: lineages.Lineage, seed: int, da
             if plan.roles.get(name, labels.name) != labels.name:
                 # Another student of the same teacher sees other views.
                 name = f"{role}-softlabels{own.teacher}-for-gen{k}-seed{seed}"
-            inputs = {"dataset": data, "softlabels": plan.add(name, labels)}
+            inputs = {"dataset": data, "softlabels": plan.add(name, labels, runtime)}
         settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "generation": k}
         slug = f"{data.settings['name']}-{own.label}-gen{k}-seed{seed}"
         code = _code("generation", own.network, own.objective)
@@ -196,12 +198,12 @@ def _add_evaluations(
         last = len(networks) - 1
         slug = f"{data.settings['name']}-{key}-seed{seed}"
         statistics = make_step("statistics", slug, {}, _code("statistics"), {"dataset": data, "networks": networks})
-        plan.add(f"{name}-{key}-statistics-seed{seed}", statistics)
+        plan.add(f"{name}-{key}-statistics-seed{seed}", statistics, settings["runtime"])
         for k, network in enumerate(networks):
             cell("error", network, lineage=key, generation=k, seed=seed)
             cell("confidence", statistics, lineage=key, generation=k, seed=seed)
             for target in targets:
-                step = _transfer(plan, name, network, target)
+                step = _transfer(plan, name, network, target, settings["runtime"])
                 cell("transfer", step, lineage=key, generation=k, target=target.settings["name"], seed=seed)
         if last >= 2:
             ensemble(key, seed, networks[1:], f"gen1to{last}", last + 1)
@@ -216,7 +218,7 @@ def _add_evaluations(
     return cells
 
 
-def _transfer(plan: Plan, experiment: str, network: Step, target: Step) -> Step:
+def _transfer(plan: Plan, experiment: str, network: Step, target: Step, runtime: dict[str, Any]) -> Step:
     slug = f"{network.id.rpartition('-')[0]}-to-{target.settings['name']}"
     step = make_step("transfer", slug, {}, _code("transfer"), {"network": network, "dataset": target})
-    return plan.add(f"{experiment}-transfer-{slug}", step)
+    return plan.add(f"{experiment}-transfer-{slug}", step, runtime)
