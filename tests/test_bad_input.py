@@ -155,7 +155,7 @@ def test_snakemake_explains_a_wrong_choice(project, config, expected):
     assert files_of(project) == before
 
 
-def specs_of(project: Path, experiment: str = "tiny", *overrides: str) -> subprocess.CompletedProcess:
+def specs_of(project: Path, experiment: str = "tiny", *overrides: str, **options) -> subprocess.CompletedProcess:
     """Plan as the Snakefile does; print the steps as JSON, or a message."""
     code = f"""
 import json, sys
@@ -167,7 +167,7 @@ except UserError as error:
     sys.exit(str(error))
 print(json.dumps({{step.kind: json.loads(step.to_json()) for step in plan.steps.values()}}))
 """
-    return run(project, "-c", code)
+    return run(project, "-c", code, **options)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +211,22 @@ def test_train_explains_a_wrong_setting(project, overrides, expected):
     before = files_of(project)
     assert_explained(train(project, *overrides), *expected)
     assert files_of(project) == before
+
+
+def test_train_finds_what_snakemake_made_under_the_same_settings(project):
+    done = train(project, "network.width=4.0", "seeds=[0.0]", "run.generation=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to be done" in done.stdout
+
+
+def test_quotes_and_braces_in_a_setting_reach_the_report(project):
+    """The command of the report is typed to a shell."""
+    overrides = json.dumps(['description="it\'s {mine}"'])
+    done = snakemake(project, "-n", "-p", "--config", "experiments=[tiny]", f"overrides={overrides}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    command = next(line for line in done.stdout.splitlines() + done.stderr.splitlines() if "gendistill report" in line)
+    arguments = shlex.split(command)
+    assert arguments[arguments.index("--overrides") + 1] == overrides
 
 
 def test_train_without_an_experiment(project):
@@ -501,6 +517,16 @@ def test_a_read_only_results_folder_is_explained(project, lock_folder):
     done = report(project, preexec_fn=obey_permissions)
     assert_explained(done, "could not write", "results", "Permission denied", "writable")
     assert files_of(project) == before
+
+
+def test_images_that_cannot_be_read_are_named(project):
+    (project / "own.npz").write_bytes(b"images")
+    (project / "own.npz").chmod(0)
+    probe = run(project, "-c", "open('own.npz')", preexec_fn=obey_permissions)
+    if probe.returncode == 0:
+        pytest.skip("this user can read anything")
+    done = specs_of(project, "tiny", "dataset.path=own.npz", preexec_fn=obey_permissions)
+    assert_explained(done, "dataset.path = own.npz", "Permission denied")
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -496,12 +497,28 @@ def damaged_npz(kind: str, folder: Path) -> Path:
     elif kind == "single array":
         path = folder / "own.npy"
         np.save(path, own_arrays()["train_images"])
+    elif kind == "texts in a zip archive":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in own_arrays():
+                archive.writestr(f"{name}.npy", "see attachment")
     elif kind == "folder":
         path = folder
     return path
 
 
-@pytest.mark.parametrize("kind", ["truncated", "flipped byte", "damaged header", "empty", "text", "single array", "folder"])
+KINDS_OF_DAMAGE = [
+    "truncated",
+    "flipped byte",
+    "damaged header",
+    "empty",
+    "text",
+    "single array",
+    "texts in a zip archive",
+    "folder",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_DAMAGE)
 def test_a_file_that_is_no_npz_is_refused_by_name(tmp_path, kind):
     path = damaged_npz(kind, tmp_path)
     with pytest.raises(UserError, match=f"dataset.path = {path}"):

@@ -177,6 +177,11 @@ def test_an_unknown_experiment_is_named_with_those_that_are_there():
         build_plan(["demo", "dmeo"])
 
 
+def test_an_experiment_is_not_put_under_the_name_of_another():
+    """Its results would be called those of `demo`."""
+    assert "experiments=[cifar100_short]" in message_of("experiment=cifar100_short")
+
+
 @pytest.mark.parametrize("override", ["recipe.epochs", "recipe.epochs=[1,2", "=3"])
 def test_what_hydra_cannot_read_is_shown(override):
     message = message_of(override)
@@ -184,7 +189,10 @@ def test_what_hydra_cannot_read_is_shown(override):
     assert "command line" in message
 
 
-@pytest.mark.parametrize("setting", ["seeds", "dataset", "lineages", "recipe.epochs", "objective.temperature", "objective.name"])
+TAKEN_AWAY = ["seeds", "dataset", "lineages", "recipe.epochs", "objective.temperature", "objective.name", "objective._target_"]
+
+
+@pytest.mark.parametrize("setting", TAKEN_AWAY)
 def test_a_setting_taken_away_is_missed(setting):
     assert setting.split(".")[-1] in message_of(f"~{setting}")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -50,11 +51,11 @@ def _report(given: argparse.Namespace) -> int:
     if plan.view_id != given.view:
         raise UserError("settings or code were changed while the steps ran. Run snakemake again: it makes what the change needs.")
     tables = {step.settings["experiment"]: step.folder for step in plan.of_kind("tables")}
-    chosen = f"experiments=[{','.join(given.experiments)}]"
-    overrides = f" overrides='{json.dumps(given.overrides)}'" if given.overrides else ""
+    command = ["snakemake", "--config", f"experiments=[{','.join(given.experiments)}]"]
+    command += [f"overrides={json.dumps(given.overrides)}"] if given.overrides else []
     for marker in Path("results", ".view").glob("*"):
         remove(marker)
-    write_report(plan.index, tables, f"snakemake --config {chosen}{overrides}")
+    write_report(plan.index, tables, shlex.join(command))
     return 0
 
 

@@ -125,7 +125,7 @@ def verified(path: Path) -> Path:
     receipt = path.parent / RECEIPT
     for needed in (path, receipt):
         if not needed.exists():
-            raise UserError(f"{needed} is missing. Make it with: snakemake {needed}")
+            raise UserError(f"{needed} is missing. Make it with: snakemake {needed} --config experiments=[NAME]")
     expected = read_receipt(path.parent).get("outputs", {}).get(path.name, {}).get("sha256")
     if sha256(path) != expected:
         raise UserError(
@@ -143,7 +143,7 @@ def read_receipt(folder: Path) -> dict[str, Any]:
     """
     path = folder / RECEIPT
     if not path.exists():
-        raise UserError(f"{path} is missing. Make it with: snakemake {path}")
+        raise UserError(f"{path} is missing. Make it with: snakemake {path} --config experiments=[NAME]")
     try:
         receipt = json.loads(path.read_text())
         if not isinstance(receipt, dict):

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from gendistill.errors import SettingError, UserError
 from gendistill.execute import execute
 from gendistill.plan.build import Plan, add_experiment
+from gendistill.plan.canonical import whole_numbers
 from gendistill.plan.paths import CONFIG
 from gendistill.plan.settings import compose_experiment, lenient
 from gendistill.plan.step import Step
@@ -30,7 +31,7 @@ def main(config: DictConfig) -> None:
         name = hydra_config.runtime.choices["experiment"]
         if name is None:
             raise SettingError("experiment: must be given, for example: python -m gendistill.train experiment=demo")
-        settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        settings = whole_numbers(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         plan = Plan()
         add_experiment(plan, name, settings)
         step = choose_step(plan, name)

@@ -56,6 +56,6 @@ rule report:
         runtime=grows(10),
     params:
         view=PLAN.view_id,
-        chosen=CHOSEN,
+        chosen=lambda wildcards: CHOSEN,
     shell:
         "python -m gendistill report {params.chosen} --view {params.view} 2> {log}"

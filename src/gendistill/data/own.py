@@ -61,7 +61,7 @@ def load_npz(path: str, image_size: int | None) -> Images:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no zip archive")
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+            arrays = {key: array for key in file.files if isinstance(array := file[key], np.ndarray)}
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"dataset.path = {path}: not a readable .npz file of plain arrays: {error}") from error
     missing = [f"{split}_{kind}" for split in ("train", "test") for kind in ("images", "labels") if f"{split}_{kind}" not in arrays]

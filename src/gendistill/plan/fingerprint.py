@@ -34,9 +34,12 @@ def fingerprint(path: str, where: str) -> str:
     if key not in known:
         content = hashlib.sha256()
         for file in files:
-            with open(file, "rb") as stream:
-                name = "" if file == root else str(file.relative_to(root))
-                content.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            try:
+                with open(file, "rb") as stream:
+                    name = "" if file == root else str(file.relative_to(root))
+                    content.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            except OSError as error:
+                raise SettingError(f"dataset.path = {path}: {file} cannot be read: {error.strerror}. Set in {where}.") from error
         known[key] = content.hexdigest()[:16]
         write_cache(cache, known)
     return known[key]

@@ -48,6 +48,11 @@ def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
             f"experiment = {name}: there is no such experiment. Allowed: {', '.join(experiment_names())}. "
             f"Set by: snakemake --config experiments=[NAME]; a new one is a file config/experiment/{name}.yaml."
         )
+    for override in overrides:
+        if override.lstrip("+").startswith("experiment="):
+            raise SettingError(
+                f"{override}: an experiment is chosen by --config experiments=[{override.partition('=')[2]}], not as an override. Set in the command line."
+            )
     cache = CACHE / f"settings-{_state(name, overrides)}.json"
     try:
         return json.loads(cache.read_text())

@@ -45,7 +45,7 @@ def check_keys(group: str, settings: Settings, where: str) -> None:
     allowed = ", ".join(key for key in original if key not in ("_target_", "trains"))
     for key in ("_target_", "trains"):
         if settings.get(key) != original.get(key):
-            raise SettingError(f"{group}.{key} = {settings[key]}: must stay as in {file}. Set in {where}.")
+            raise SettingError(f"{group}.{key} = {settings.get(key)}: must stay as in {file}. Set in {where}.")
     for key in sorted(set(settings) - set(original)):
         raise SettingError(
             f"{group}.{key} = {settings[key]}: unknown setting of {group} {settings['name']}. Allowed: {allowed}. "
