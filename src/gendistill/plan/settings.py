@@ -52,7 +52,8 @@ def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
         if override.lstrip("+").startswith("experiment="):
             chosen = override.partition("=")[2]
             raise SettingError(
-                f"{override}: an experiment is chosen by --config experiments=[{chosen}], not by an override. Set in the command line."
+                f"{override}: an experiment is chosen by --config experiments=[{chosen}], not by an override. "
+                "Set in the command line."
             )
     cache = CACHE / f"settings-{_state(name, overrides)}.json"
     try:
