@@ -8,6 +8,7 @@ from gendistill.plan import lineage as lineages
 from gendistill.plan.canonical import digest
 from gendistill.plan.code import code_hash
 from gendistill.plan.fingerprint import fingerprint
+from gendistill.plan.paths import REPORT_TEMPLATE
 from gendistill.plan.settings import Settings, compose_experiment, experiment_names, load_group
 from gendistill.plan.step import FUNCTIONS, Step, make_step
 from gendistill.plan.validate import check_experiment, check_group, file_of
@@ -61,8 +62,8 @@ class Plan:
 
     @property
     def view_id(self) -> str:
-        """The identity of what `results/` is to show: all roles and the code of the report."""
-        return digest([self.index, code_hash("gendistill.results.report")])
+        """The identity of what `results/` is to show: all roles, and the code and the template of the report."""
+        return digest([self.index, code_hash("gendistill.results.report"), REPORT_TEMPLATE.read_text()])
 
 
 def read_choice(config: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:

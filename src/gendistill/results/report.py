@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from gendistill.files import read_receipt, verified, write_bytes, write_json
+from gendistill.plan.paths import REPORT_TEMPLATE
 from gendistill.results.tables import TABLES
 
 RESULTS = Path("results")
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 TITLES = {
     "error": "Error by generation",
     "ensembles": "Ensembles",
@@ -148,5 +148,5 @@ def _cost(index: dict[str, str]) -> dict[str, Any]:
 def _render(sections: list[dict[str, Any]], command: str, cost: dict[str, Any]) -> str:
     from jinja2 import Environment
 
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text())
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(REPORT_TEMPLATE.read_text())
     return template.render(sections=sections, command=command, cost=cost)
