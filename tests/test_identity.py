@@ -91,6 +91,11 @@ def test_an_edited_unrelated_module_rebuilds_nothing(finished, path):
     assert planned(finished) == {}
 
 
+def test_an_edited_template_writes_the_report_anew(finished):
+    finished.edit("src/gendistill/results/report.html.j2", "<h1>Results</h1>", "<h1>All results</h1>")
+    assert planned(finished) == {"report": 1}
+
+
 def test_an_added_method_rebuilds_nothing(finished):
     (finished.folder / "src/gendistill/objectives/new.py").write_text("def loss(logits, labels, teacher_logits):\n    return 0\n")
     (finished.folder / "config/objective/new.yaml").write_text(

@@ -222,3 +222,10 @@ def test_a_check_measures_the_size_of_a_difference(made, store):
     found = dump.check_soft_labels(SETTINGS, made[1], store, "cpu", samples=200)
     assert found["share_equal"] < 0.05
     assert 4 <= found["largest_difference_in_float16_spacings"] <= 16
+
+
+def test_loading_a_teacher_takes_no_random_numbers(made):
+    """Else a student with dropout would differ between stored labels and a teacher online."""
+    before = torch.get_rng_state()
+    load_network(made[0] / "teacher", CPU)
+    assert torch.equal(torch.get_rng_state(), before)

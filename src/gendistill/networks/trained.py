@@ -67,7 +67,9 @@ def load_network(folder: Path, device: torch.device) -> tuple[nn.Module, Descrip
         with safe_open(path, framework="pt") as file:
             description = Description(**json.loads(file.metadata()["gendistill"]))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = description.build()
+        # The fresh weights must not take numbers from the generator of the network that learns from this one.
+        with torch.random.fork_rng(devices=[]):
+            network = description.build()
         network.load_state_dict(weights)
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{path} holds no network of this version of gendistill: {error}") from error
