@@ -8,6 +8,7 @@ READY := $(VENV)/.installed
 
 demo: $(READY)
 	$(BIN)/snakemake
+	@echo 'Results: results/report.html'
 
 test: $(READY)
 	$(BIN)/pytest -m "not slow" --durations=5
