@@ -18,8 +18,9 @@ TITLES = {
     "confidence": "Confidence on the training images",
 }
 CAPTIONS = {
-    "error": "Error in percent on the test images after the last epoch, the best epoch (marked: chosen afterwards on the test "
-    "images unless a validation split is set, so biased downwards), and on the training images. Generation 0 is the patriarch.",
+    "error": "Error in percent on the test images after the last epoch, and on the training images. Generation 0 is the patriarch. "
+    "Best-epoch errors (†, only where networks were evaluated in between) are chosen afterwards, on the test images unless a "
+    "validation split is set, so they are biased downwards.",
     "ensembles": "Error in percent of the averaged outputs. Networks trained is the cost: what had to be trained to have the "
     "ensemble. Compare a lineage with as many networks from scratch.",
     "transfer": "Error in percent of a linear SVM on the penultimate features; the SVM's C is chosen on training images only.",
