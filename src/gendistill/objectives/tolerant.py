@@ -5,7 +5,14 @@ from torch import Tensor
 
 
 def loss(
-    logits: Tensor, labels: Tensor, teacher_logits: Tensor, *, lambda_: float, lambda_weighs: str, temperature: float
+    logits: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor,
+    *,
+    lambda_: float,
+    lambda_weighs: str,
+    temperature: float,
+    temperature_squared: bool,
 ) -> Tensor:
     """mean[lambda (-ln q_y) + (1 - lambda) T^2 KL(p || q^T)], p = softmax(teacher_logits / T), q^T = softmax(logits / T).
 
@@ -15,9 +22,12 @@ def loss(
         lambda_: the weight of one term; 0.6 in TT.
         lambda_weighs: `label`, as Eqn 2 prints, or `teacher`, which swaps the weights of the two terms.
         temperature: T; 1 in TT.
+        temperature_squared: whether the factor T^2 is there.
     """
     label_weight = lambda_ if lambda_weighs == "label" else 1 - lambda_
-    log_p = F.log_softmax(teacher_logits / temperature, dim=1)
+    log_p = F.log_softmax(teacher_logits.detach() / temperature, dim=1)
     log_q = F.log_softmax(logits / temperature, dim=1)
     divergence = F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
-    return label_weight * F.cross_entropy(logits, labels) + (1 - label_weight) * temperature**2 * divergence
+    if temperature_squared:
+        divergence = temperature**2 * divergence
+    return label_weight * F.cross_entropy(logits, labels) + (1 - label_weight) * divergence
