@@ -1,11 +1,8 @@
 """The training step on a handful of tiny images: its arithmetic, its random draws, resuming, and divergence."""
 
 import copy
-import csv
-import hashlib
 import io
 import itertools
-import json
 import math
 import re
 from pathlib import Path
@@ -17,7 +14,8 @@ import torch.nn.functional as F
 import yaml
 from safetensors.numpy import load_file
 
-from gendistill.data.images import Images, hold_out_validation, load_images, save_images
+from gendistill.data import sources
+from gendistill.data.images import hold_out_validation, load_images, save_images
 from gendistill.data.views import ViewSpace, derive_key, draw_order, draw_views
 from gendistill.errors import DivergedError, InterruptedTraining, SettingError
 from gendistill.networks.resnet import ResNet
@@ -26,48 +24,27 @@ from gendistill.runtime import Runtime
 from gendistill.softlabels.dump import dump_soft_labels
 from gendistill.training import loop, run
 from gendistill.training.schedule import learning_rate
+from tests.tiny import (
+    BATCH,
+    CLASSES,
+    COUNT,
+    EPOCHS,
+    FILES,
+    FROM_TEACHER,
+    FROZEN,
+    PAD,
+    PER_CLASS,
+    RECIPE,
+    STEPS,
+    assert_same_bits,
+    read_history,
+    tiny_images,
+    train,
+    weights,
+    write_receipt,
+)
 
-CLASSES, PER_CLASS, BATCH, STEPS, EPOCHS, PAD = 3, 9, 7, 4, 3, 2
-COUNT = CLASSES * PER_CLASS
-NETWORK = {"name": "resnet8", "_target_": "gendistill.networks.resnet.ResNet", "depth": 8, "shortcut": "A", "width": 4}
-RECIPE = {
-    "name": "tiny",
-    "epochs": EPOCHS,
-    "batch_size": BATCH,
-    "learning_rate": 0.05,
-    "schedule": "cosine",
-    "milestones": [0.3, 0.6],
-    "factor": 0.2,
-    "momentum": 0.9,
-    "nesterov": True,
-    "weight_decay": 5e-3,
-    "pad": PAD,
-    "flip": True,
-    "precision": "float32",
-    "evaluate_every": 2,
-}
-FROM_LABELS = {"name": "cross_entropy", "_target_": "gendistill.objectives.cross_entropy.loss", "trains": "patriarch"}
-FROM_TEACHER = {"name": "ban", "_target_": "gendistill.objectives.ban.loss", "trains": "student", "temperature": 1.0}
-FILES = ("model.safetensors", "logits.safetensors")
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-FROZEN = {"learning_rate": 1e-30, "weight_decay": 0.0, "epochs": 1}  # weights stay as they were initialised
-
-
-def write_receipt(folder, *names):
-    outputs = {name: {"sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()} for name in names}
-    (folder / "receipt.json").write_text(json.dumps({"outputs": outputs}))
-
-
-def tiny_images():
-    """Dark noise, with a bright corner that tells the class."""
-    generator = np.random.default_rng(0)
-    images, labels = {}, {}
-    for split, per_class in (("train", PER_CLASS), ("test", 4)):
-        labels[split] = np.tile(np.arange(CLASSES), per_class)
-        images[split] = generator.integers(0, 100, size=(len(labels[split]), 1, 8, 8), dtype=np.uint8)
-        for image, label in zip(images[split], labels[split], strict=True):
-            image[:, 4 * (label // 2) :, 4 * (label % 2) :][:, :4, :4] += 120
-    return Images(images, labels, ["a", "b", "c"], [], [])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,26 +80,6 @@ def teacher(finished, dataset):
     dump_soft_labels(settings, {"dataset": dataset, "teacher": folder}, store, Runtime("cpu"))
     write_receipt(store, "softlabels.npy")
     return {"teacher": folder, "softlabels": store}
-
-
-def train(folder, dataset, objective=FROM_LABELS, recipe=None, runtime=None, inputs=None, **numbers):
-    settings = {"network": NETWORK, "objective": objective, "recipe": {**RECIPE, **(recipe or {})}, "seed": 0, **numbers}
-    return run.train_network(settings, {"dataset": dataset, **(inputs or {})}, folder, runtime or Runtime("cpu"))
-
-
-def weights(folder):
-    return load_file(folder / "model.safetensors")
-
-
-def read_history(folder):
-    with open(folder / "history.csv", newline="") as file:
-        return [{name: value for name, value in row.items() if name != "images_per_second"} for row in csv.DictReader(file)]
-
-
-def assert_same_bits(folder, other):
-    for name in FILES:
-        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
-    assert read_history(folder) == read_history(other)
 
 
 def stop_at(call):
@@ -243,13 +200,13 @@ def test_the_history_has_a_row_per_epoch(finished):
 def record_draws(monkeypatch):
     """What the trainings from now on draw: a list of orders and a list of views."""
     drawn = {"draw_order": [], "draw_views": []}
-    for name, function in (("draw_order", draw_order), ("draw_views", draw_views)):
+    for module, name, function in ((loop, "draw_order", draw_order), (sources, "draw_views", draw_views)):
 
         def record(*arguments, name=name, function=function):
             drawn[name].append(function(*arguments))
             return drawn[name][-1]
 
-        monkeypatch.setattr(loop, name, record)
+        monkeypatch.setattr(module, name, record)
     return drawn["draw_order"], drawn["draw_views"]
 
 
@@ -273,7 +230,7 @@ def test_no_generation_starts_from_the_weights_of_an_earlier_one(dataset, teache
         train(tmp_path / str(generation), dataset, FROM_TEACHER, FROZEN, inputs=inputs, generation=generation)
     starts = [weights(tmp_path / str(generation)) for generation in range(4)]
     for one, other in itertools.combinations(starts, 2):
-        assert not (one["conv.weight"] == other["conv.weight"]).any()
+        assert not (one["stem.weight"] == other["stem.weight"]).any()
     assert len({derive_key("initialisation", 0, generation, 0) for generation in range(100)}) == 100
 
 
@@ -283,7 +240,7 @@ def record_batches(monkeypatch, dataset, folder, recipe):
 
     def ask(positions, views, pixels):
         seen.append((positions.numpy(), views.numpy(), pixels.numpy().copy()))
-        return torch.zeros(len(positions), CLASSES)
+        return torch.zeros(len(positions), CLASSES), []
 
     monkeypatch.setattr(run, "_teacher", lambda *_: ask)
     train(folder, dataset, FROM_TEACHER, recipe)

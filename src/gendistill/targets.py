@@ -8,8 +8,9 @@ from typing import Any
 
 from gendistill.errors import SettingError
 
-ALLOWED = ("gendistill.data.", "gendistill.networks.", "gendistill.objectives.")
-NOT_ARGUMENTS = ("_target_", "name", "trains")
+ALLOWED = ("gendistill.data.", "gendistill.language.", "gendistill.networks.", "gendistill.objectives.")
+# What the plan and the loop read; the rest is for the target.
+NOT_ARGUMENTS = ("_target_", "name", "trains", "needs", "distil_until", "reductions", "shares", "medium", "on_disk")
 
 
 def instantiate(settings: dict[str, Any]) -> Callable[..., Any]:

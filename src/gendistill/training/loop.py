@@ -3,21 +3,38 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from gendistill.data.views import ViewSpace, draw_order, draw_views
+from gendistill.data.sources import Source
+from gendistill.data.views import draw_order
 from gendistill.errors import DivergedError, InterruptedTraining, SettingError
-from gendistill.networks.trained import Description, in_batches, logits_of
+from gendistill.networks.trained import Description, forward_with_maps, logits_of
 from gendistill.precision import autocast
 from gendistill.training.schedule import learning_rate
 from gendistill.training.teacher import Teacher
 
 Row = dict[str, float]
+EVALUATION_BATCH = 200
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a network minimises.
+
+    Attributes:
+        loss: (logits, labels, teacher_logits, **what it needs) -> scalar.
+        needs: what else `loss` takes: `maps`, `teacher_maps`, `images`, `epoch`, `key`.
+        distil_until: share of the epochs after which plain cross-entropy with the labels takes its place.
+    """
+
+    loss: Callable[..., Tensor]
+    needs: tuple[str, ...] = ()
+    distil_until: float = 1.0
 
 
 @dataclass
@@ -42,8 +59,8 @@ class Hooks:
 def fit(
     network: nn.Module,
     description: Description,
-    splits: dict[str, tuple[Tensor, Tensor]],
-    objective: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    splits: dict[str, Source],
+    objective: Objective,
     teacher: Teacher | None,
     recipe: dict[str, Any],
     keys: dict[str, int],
@@ -53,13 +70,13 @@ def fit(
     """Train `network` in place.
 
     Args:
-        network: on its device, in channels_last layout.
+        network: on its device, in channels_last layout. Weights that require no gradient stay as they are.
         description: how its images are normalised and in which precision it runs.
-        splits: for `train`, `test` and maybe `validation`: images, uint8 (N, C, H, W), and labels, int64 (N,), on the device.
-        objective: (logits, labels, teacher_logits) -> scalar loss.
+        splits: for `train`, `test` and maybe `validation`.
+        objective: see there.
         teacher: gives the soft labels of a batch; None for a patriarch.
         recipe: the settings of the recipe group.
-        keys: the keys of the generators that draw `order` and `views`.
+        keys: the keys of the generators for `order`, `views`, `dropout` and `objective`.
         resume: a state that `hooks.save` was given, to go on from there.
         hooks: see there.
 
@@ -71,19 +88,17 @@ def fit(
         DivergedError: the loss was not finite.
         InterruptedTraining: a stop was requested; the state was saved first.
     """
-    images, labels = splits["train"]
-    device, count, batch = images.device, len(images), recipe["batch_size"]
-    space = ViewSpace(recipe["pad"], recipe["flip"])
-    windows = space.windows(images)
+    train = splits["train"]
+    labels, device, count, batch = train.labels, train.labels.device, len(train), recipe["batch_size"]
     steps = -(-count // batch)
-    weights = list(network.parameters())
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
     momenta: list[Tensor | None] = [None] * len(weights)
+    last_distilled = round(objective.distil_until * recipe["epochs"])
     history: list[Row] = []
     first_epoch, first_step, sums = 0, 0, torch.zeros(3, dtype=torch.float64, device=device)
     if resume:
         network.load_state_dict(resume["network"])
         momenta = [momentum.to(device) for momentum in resume["momenta"]] or momenta
-        torch.set_rng_state(resume["generator"])
         history, first_epoch, first_step = resume["history"], resume["epoch"], resume["step"]
         sums = resume["sums"].to(device)
         hooks.log(f"resumed after {first_epoch} epochs and {first_step} steps")
@@ -93,7 +108,6 @@ def fit(
             {
                 "network": network.state_dict(),
                 "momenta": [momentum for momentum in momenta if momentum is not None],
-                "generator": torch.get_rng_state(),
                 "history": history,
                 "epoch": epoch,
                 "step": step,
@@ -104,25 +118,38 @@ def fit(
     for epoch in range(first_epoch, recipe["epochs"]):
         started = time.monotonic()
         order = torch.from_numpy(draw_order(keys["order"], epoch, count)).to(device)
-        views = torch.from_numpy(draw_views(keys["views"], epoch, count, space)).to(device)
+        views = torch.from_numpy(train.draw_views(keys["views"], epoch)).to(device)
+        distils = teacher is not None and epoch < last_distilled
         network.train()
-        for step in range(first_step, steps):
+        for step, pixels in enumerate(train.batches(order[first_step * batch :], views, batch), start=first_step):
             if hooks.stop_requested():
                 save(epoch, step)
                 raise InterruptedTraining(f"stopped in epoch {epoch + 1} of {recipe['epochs']}, step {step}; saved")
             index = order[step * batch : (step + 1) * batch]
-            pixels = space.take(windows, index, views[index])
-            teacher_logits = teacher(index, views[index], pixels) if teacher else None
             rate = learning_rate(recipe, epoch, (epoch + step / steps) / recipe["epochs"])
+            # A generator that starts anew in each step needs no state to resume from.
+            torch.manual_seed((keys["dropout"] + epoch * steps + step) % 2**63)
+            given: dict[str, Any] = {"images": index, "epoch": epoch, "key": keys["objective"]}
+            teacher_logits = None
+            if distils:
+                teacher_logits, given["teacher_maps"] = teacher(index, views[index], pixels)
             with autocast(description.precision, device):
                 try:
-                    logits = network(description.normalise(pixels))
+                    if "maps" in objective.needs:
+                        logits, maps = forward_with_maps(network, description.normalise(pixels))
+                        given["maps"] = [map.float() for map in maps]
+                    else:
+                        logits = network(description.normalise(pixels))
                 except ValueError as error:
                     raise SettingError(
                         f"recipe.batch_size = {batch}: a batch of {len(index)} cannot be trained on ({error}). "
                         f"Set another one, so that the last batch of {count} images is larger."
                     ) from error
-            loss = objective(logits.float(), labels[index], teacher_logits)
+            if teacher is None or distils:
+                extra = {name: given[name] for name in objective.needs}
+                loss = objective.loss(logits.float(), labels[index], teacher_logits, **extra)
+            else:
+                loss = nn.functional.cross_entropy(logits.float(), labels[index])
             gradients = torch.autograd.grad(loss, weights)
             with torch.no_grad():
                 # The function behind torch.optim.SGD, whose class would first import the compiler, which takes a second.
@@ -156,7 +183,7 @@ def fit(
         }
         if (epoch + 1) % recipe["evaluate_every"] == 0 and epoch + 1 < recipe["epochs"]:
             for split in (name for name in splits if name != "train"):
-                row |= evaluate(split, predict(network, description, splits[split][0]), splits[split][1])
+                row |= evaluate(split, predict(network, description, splits[split]), splits[split].labels)
         row["images_per_second"] = (count - first_step * batch) / seconds
         history.append(row)
         hooks.log("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
@@ -166,19 +193,27 @@ def fit(
     return history
 
 
-def predict(network: nn.Module, description: Description, images: Tensor) -> Tensor:
-    """Logits of plain images in eval mode: uint8 (N, C, H, W) -> float32 (N, K), on the CPU."""
+def predict(network: nn.Module, description: Description, source: Source) -> Tensor:
+    """Logits of the plain images of a split in eval mode: float32 (N, K), on the CPU."""
     network.eval()
-    return in_batches(partial(logits_of, network, description), images, images.device)
+    return torch.cat([logits_of(network, description, pixels).cpu() for pixels in source.plain(EVALUATION_BATCH)])
 
 
 def evaluate(split: str, logits: Tensor, labels: Tensor) -> Row:
-    """Mean cross-entropy in nats and error in percent of logits (N, K) against labels, int64 (N,)."""
-    wrong = logits.argmax(1) != labels.cpu()
-    return {
-        f"{split}_loss": nn.functional.cross_entropy(logits.double(), labels.cpu()).item(),
+    """Mean cross-entropy in nats, error and, where there are more than 5 classes, top-5 error in percent.
+
+    logits: float (N, K); labels: int64 (N,).
+    """
+    labels = labels.cpu()
+    wrong = logits.argmax(1) != labels
+    row = {
+        f"{split}_loss": nn.functional.cross_entropy(logits.double(), labels).item(),
         f"{split}_error_pct": 100 * wrong.double().mean().item(),
     }
+    if logits.shape[1] > TOP:
+        found = (logits.topk(TOP, dim=1).indices == labels[:, None]).any(dim=1)
+        row[f"{split}_top{TOP}_error_pct"] = 100 * (~found).double().mean().item()
+    return row
 
 
 def _divergence_message(epoch: int, step: int, rate: float, recipe: dict[str, Any]) -> str:

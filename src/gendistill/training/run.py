@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gendistill.data.images import load_images
+from gendistill.data.sources import open_data
 from gendistill.data.views import ViewSpace, derive_key
-from gendistill.errors import SettingError
+from gendistill.errors import SettingError, UserError
 from gendistill.files import write_bytes
-from gendistill.networks.trained import Description, save_network
+from gendistill.networks.trained import Description, load_network, save_network
 from gendistill.precision import choose_device, make_deterministic, number_format
 from gendistill.targets import instantiate
-from gendistill.training.loop import Hooks, Row, evaluate, fit, predict
+from gendistill.training.loop import Hooks, Objective, Row, evaluate, fit, predict
 from gendistill.training.resume import load_resume, save_resume
+from gendistill.training.start import share_layers, start_from
 from gendistill.training.teacher import Teacher, online_teacher, stored_teacher
 
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
+
+PURPOSES = ("initialisation", "order", "views", "dropout", "objective")
 
 
 def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Path, runtime: "Runtime") -> dict[str, Any]:
@@ -28,7 +31,8 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
 
     Args:
         settings: network, objective, recipe, seed, and generation or member.
-        inputs: folders of `dataset`, and for a student of `softlabels` (stored) or `teacher` (online).
+        inputs: folders of `dataset`; for a student of `softlabels` (stored), or of `teacher` (online, or for the layers that
+            it shares); for fine-tuning of `start`, the network whose weights all layers but the classifier start from.
         folder: where the results go, and the resume checkpoint.
         runtime: device, threads, progress.
 
@@ -44,17 +48,17 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     device = choose_device(runtime.device)
     recipe, seed = settings["recipe"], settings["seed"]
     generation, member = settings.get("generation", 0), settings.get("member", 0)
-    keys = {purpose: derive_key(purpose, seed, generation, member) for purpose in ("initialisation", "order", "views")}
-    data = load_images(inputs["dataset"])
-    mean, std = data.mean_and_std()
-    description = Description(settings["network"], list(data.shape), len(data.classes), mean, std, recipe["precision"])
+    keys = {purpose: derive_key(purpose, seed, generation, member) for purpose in PURPOSES}
+    data = open_data(inputs["dataset"], recipe, runtime.source, device, runtime.threads)
+    description = Description(settings["network"], data.shape, data.classes, data.mean, data.std, recipe["precision"])
     torch.manual_seed(keys["initialisation"] % 2**63)
     network = description.build().to(device, memory_format=torch.channels_last)
-    splits = {
-        split: (torch.from_numpy(data.images[split]).to(device), torch.from_numpy(data.labels[split]).to(device))
-        for split in data.images
-    }
-    teacher = _teacher(inputs, recipe, splits["train"][0], len(data.classes), device)
+    objective = _objective(settings["objective"])
+    teacher = _teacher(inputs, description, recipe, objective, len(data.splits["train"]), device)
+    if shares := settings["network"].get("shares"):
+        share_layers(network, load_network(inputs["teacher"], device)[0], shares)
+    if "start" in inputs:
+        start_from(network, load_network(inputs["start"], device)[0])
     hooks = Hooks(
         save=lambda state: save_resume(folder, {"identity": folder.name, **state}),
         stop_requested=runtime.stop_requested,
@@ -65,12 +69,19 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     dtype = str(number_format(recipe["precision"], device)).removeprefix("torch.")
     runtime.log(f"{sum(p.numel() for p in network.parameters()):,} parameters, {dtype} on {device}")
     resume = load_resume(folder, folder.name)
-    history = fit(network, description, splits, instantiate(settings["objective"]), teacher, recipe, keys, resume, hooks)
-    logits = {split: predict(network, description, images) for split, (images, _) in splits.items()}
-    final = {name: value for split in splits for name, value in evaluate(split, logits[split], splits[split][1]).items()}
+    history = fit(network, description, data.splits, objective, teacher, recipe, keys, resume, hooks)
+    final: Row = {}
+    for split, source in data.splits.items():
+        if split == "train" and data.on_disk:
+            # Another pass over all files; the error on the views trained on must do.
+            final["train_error_pct"] = history[-1]["train_error_pct"]
+            continue
+        logits = predict(network, description, source)
+        final |= evaluate(split, logits, source.labels)
+        if split == "test":
+            _save_test_logits(logits, source.labels, folder)
     history[-1] |= {name: value for name, value in final.items() if not name.startswith("train")}
     save_network(network, description, folder)
-    _save_test_logits(logits["test"], splits["test"][1], folder)
     write_bytes(folder / "history.csv", _to_csv(history))
     return {
         **final,
@@ -95,15 +106,31 @@ def best_epoch(history: list[Row]) -> dict[str, Any]:
     }
 
 
+def _objective(settings: dict[str, Any]) -> Objective:
+    return Objective(instantiate(settings), tuple(settings.get("needs", ())), settings.get("distil_until", 1.0))
+
+
 def _teacher(
-    inputs: dict[str, Path], recipe: dict[str, Any], images: torch.Tensor, classes: int, device: torch.device
+    inputs: dict[str, Path],
+    description: Description,
+    recipe: dict[str, Any],
+    objective: Objective,
+    images: int,
+    device: torch.device,
 ) -> Teacher | None:
     if "softlabels" in inputs:
-        shape = (len(images), len(ViewSpace(recipe["pad"], recipe["flip"])), classes)
+        shape = (images, len(ViewSpace(recipe["pad"], recipe["flip"])), description.classes)
         return stored_teacher(inputs["softlabels"], shape, device)
-    if "teacher" in inputs:
-        return online_teacher(inputs["teacher"], device)
-    return None
+    if "teacher" not in inputs:
+        return None
+    network, taught = load_network(inputs["teacher"], device)
+    for what, own, other in (("classes", description.classes, taught.classes), ("shape", description.shape, taught.shape)):
+        if own != other:
+            raise UserError(
+                f"the student's data have {what} {own}, but its teacher was trained on data with {what} {other}: both must be "
+                "the same. Set dataset, or patriarch.dataset, of the experiment."
+            )
+    return online_teacher(network, taught, "teacher_maps" in objective.needs)
 
 
 def _save_test_logits(logits: torch.Tensor, labels: torch.Tensor, folder: Path) -> None:

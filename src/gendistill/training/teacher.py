@@ -4,13 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gendistill.networks.trained import load_network, logits_of
+from gendistill.networks.trained import Description, logits_and_maps_of, logits_of
 from gendistill.softlabels.store import open_store
 
-# (positions of the images, view numbers, uint8 views) -> teacher's logits, float32, shape (B, K)
-Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]
+# (positions of the images, view numbers, uint8 views) -> the teacher's logits, float32, shape (B, K), and the maps of its
+# groups, float32, shape (B, C, H, W) each, or none.
+Teacher = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
 
 
 def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.device) -> Teacher:
@@ -23,17 +24,26 @@ def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.devi
     """
     store = torch.from_numpy(open_store(folder, shape))
 
-    def look_up(images: Tensor, views: Tensor, pixels: Tensor) -> Tensor:
-        return store[images.cpu(), views.cpu()].to(device).float()
+    def look_up(images: Tensor, views: Tensor, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return store[images.cpu(), views.cpu()].to(device).float(), []
 
     return look_up
 
 
-def online_teacher(folder: Path, device: torch.device) -> Teacher:
-    """Compute the logits anew; rounded to float16 like those of the store, so that both give the same student."""
-    network, description = load_network(folder, device)
+def online_teacher(network: nn.Module, description: Description, with_maps: bool) -> Teacher:
+    """Compute the logits anew; rounded to float16 like those of the store, so that both give the same student.
 
-    def compute(images: Tensor, views: Tensor, pixels: Tensor) -> Tensor:
-        return logits_of(network, description, pixels).half().float()
+    Args:
+        network: in eval mode, without gradients: its statistics stay untouched.
+        description: of the network.
+        with_maps: whether the maps of its groups are wanted too.
+    """
+
+    def compute(images: Tensor, views: Tensor, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if with_maps:
+            logits, maps = logits_and_maps_of(network, description, pixels)
+        else:
+            logits, maps = logits_of(network, description, pixels), []
+        return logits.half().float(), maps
 
     return compute
