@@ -19,20 +19,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from gendistill.data.cifar import load_cifar10, load_cifar100
+from gendistill.data.cifar import load_cifar10
 from gendistill.data.images import Images, check_images, draw_per_class, hold_out_validation, load_images, save_images
 from gendistill.data.own import load_folder, load_npz
 from gendistill.data.prepare import prepare_dataset
 from gendistill.data.torchvision_import import import_torchvision
 from gendistill.errors import SettingError, UserError
 from gendistill.plan.fingerprint import fingerprint
-from gendistill.plan.settings import load_group
+from gendistill.plan.settings import load_group, read_superclasses
 from gendistill.receipt import write_receipt
 from gendistill.runtime import Runtime
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
+CONFIG = SOURCE.parent / "config"
 SHARED_CIFAR100 = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar100"
 
 
@@ -40,6 +42,8 @@ def prepare(name: str, folder: Path, path: Path | str | None = None, **changes: 
     """What later steps read of a data set of `config/dataset`, prepared as the dataset step does it."""
     settings = {**load_group("dataset", name), **changes}
     settings.pop("path", None)
+    if settings.get("superclasses"):
+        settings["superclasses"] = read_superclasses(settings["superclasses"], "the test")
     metrics = prepare_dataset(settings, {}, folder, Runtime(source={"path": str(path)} if path else {}))
     write_receipt(folder, {}, ("dataset.safetensors",), metrics, {})
     data = load_images(folder)
@@ -201,7 +205,7 @@ def make_cifar(name: str, site: Path, url: str, monkeypatch) -> dict[str, tuple[
 
 
 def fine_names() -> list[str]:
-    groups = json.loads((SOURCE / "gendistill/data/cifar100_superclasses.json").read_text())
+    groups = yaml.safe_load((CONFIG / "superclasses/cifar100.yaml").read_text())
     return sorted(name for members in groups.values() for name in members)
 
 
@@ -221,7 +225,7 @@ def test_cifar_arrives_as_it_is_in_the_archive(site, work, monkeypatch, name):
 
 def test_cifar100_has_its_20_superclasses_of_5(site, work, monkeypatch):
     make_cifar("CIFAR100", *site, monkeypatch)
-    data = load_cifar100(32)
+    data = prepare("cifar100", work / "out")
     assert len(data.superclasses) == len(set(data.superclasses)) == 20
     assert np.bincount(data.superclass_of).tolist() == [5] * 20
     found = {data.superclasses[i]: {c for c, s in zip(data.classes, data.superclass_of, strict=True) if s == i} for i in range(20)}
@@ -234,7 +238,7 @@ def test_superclasses_are_those_of_the_original(site, work, monkeypatch):
         pytest.skip(f"the original list of classes is not at {SHARED_CIFAR100}")
     original = json.loads((SHARED_CIFAR100 / "classes.json").read_text())
     make_cifar("CIFAR100", *site, monkeypatch)
-    data = load_cifar100(32)
+    data = prepare("cifar100", work / "out")
     assert data.classes == original["fine_labels"]
     named = {name: data.superclasses[s] for name, s in zip(data.classes, data.superclass_of, strict=True)}
     assert named == original["superclass_of"]

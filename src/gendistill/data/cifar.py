@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), downloaded and checked by torchvision."""
 
-import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from gendistill.data.torchvision_import import import_torchvision
 from gendistill.errors import UserError
 
 DOWNLOADS = Path("data")
-SUPERCLASSES = Path(__file__).with_name("cifar100_superclasses.json")
 
 
 def load_cifar10(image_size: int, root: Path = DOWNLOADS) -> Images:
@@ -25,16 +23,12 @@ def load_cifar10(image_size: int, root: Path = DOWNLOADS) -> Images:
 
 
 def load_cifar100(image_size: int, root: Path = DOWNLOADS) -> Images:
-    """50,000 training and 10,000 test images, 3x32x32, 100 classes in 20 superclasses.
+    """50,000 training and 10,000 test images, 3x32x32, 100 classes.
 
     Raises:
         UserError: the archive cannot be downloaded, is truncated, or has a wrong hash.
     """
-    data = _load(import_torchvision().datasets.CIFAR100, root)
-    members: dict[str, list[str]] = json.loads(SUPERCLASSES.read_text())
-    names = sorted(members)
-    superclass_of = {name: i for i, superclass in enumerate(names) for name in members[superclass]}
-    return Images(data.images, data.labels, data.classes, [superclass_of[c] for c in data.classes], names)
+    return _load(import_torchvision().datasets.CIFAR100, root)
 
 
 def _load(dataset: Any, root: Path) -> Images:
