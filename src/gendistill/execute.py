@@ -25,7 +25,8 @@ def execute(spec: dict[str, Any], device: str = "auto", threads: int = 1, checkp
         0 when done, 2 after a mistake of the user's, 75 when interrupted with all saved; messages go to standard error.
     """
     limit_threads(threads)
-    runtime = Runtime(device, threads, checkpoint_every, spec["source"], stop_on_signal(), label=spec["id"])
+    unit = "words" if spec["kind"].startswith("language") else "images"
+    runtime = Runtime(device, threads, checkpoint_every, spec["source"], stop_on_signal(), label=spec["id"], unit=unit)
     folder = Path("runs", spec["kind"], spec["id"])
     try:
         with only_one(folder, lambda other: runtime.log(f"waiting for process {other}, which works on the same step")):

@@ -26,6 +26,7 @@ class Runtime:
         source: where the user's own files lie.
         stop_requested: whether a signal asked the step to stop.
         label: what progress is shown for.
+        unit: what is counted.
     """
 
     device: str = "auto"
@@ -34,6 +35,7 @@ class Runtime:
     source: dict[str, Any] = field(default_factory=dict)
     stop_requested: Callable[[], bool] = lambda: False
     label: str = ""
+    unit: str = "images"
     _started: float = field(default_factory=time.monotonic)
     _shown: float = field(default_factory=time.monotonic)
     _first: int | None = None
@@ -56,7 +58,7 @@ class Runtime:
         self._shown = now
         rate = (done - self._first) / max(running, 1e-9)
         left = time.strftime("%H:%M:%S", time.gmtime((total - done) / max(rate, 1e-9)))
-        text = f"{done:,} of {total:,} images ({100 * done / total:.0f} %), {rate:,.0f} images/s, {left} left"
+        text = f"{done:,} of {total:,} {self.unit} ({100 * done / total:.0f} %), {rate:,.0f} {self.unit}/s, {left} left"
         if on_terminal:
             print(f"\r{self.label}: {text}\033[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
         elif running > QUIET_SECONDS:
