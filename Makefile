@@ -4,17 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format rulegraph clean-environment
+.PHONY: demo test test-slow smoke-papers papers lint format rulegraph clean-environment
 
 demo: $(READY)
 	$(BIN)/snakemake
 	@echo 'Results: results/report.html'
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow" --durations=5
+	$(BIN)/pytest -m "not slow and not papers" --durations=5
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Every published table at a small scale on embedded data.
+smoke-papers: $(READY)
+	$(BIN)/pytest -m papers --durations=5
 
 # torch goes first, and alone: nothing else may choose its build.
 $(READY): requirements.lock pyproject.toml

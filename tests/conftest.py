@@ -41,7 +41,7 @@ class Checkout:
 
     folder: Path
 
-    def run(self, *command: str, check: bool = True, **options) -> subprocess.CompletedProcess:
+    def run(self, *command: str, check: bool = True, timeout: int = 540, **options) -> subprocess.CompletedProcess:
         """Run a Python module with arguments in the copy, with the copy's own code."""
         done = subprocess.run(
             [sys.executable, "-m", *command],
@@ -49,7 +49,7 @@ class Checkout:
             env=self.env(),
             capture_output=True,
             text=True,
-            timeout=540,
+            timeout=timeout,
             **options,
         )
         if check:

@@ -361,7 +361,7 @@ def settings(composed):
 
 
 def networks_of(settings):
-    return lineage.resolve(settings, "file")["line"].networks
+    return lineage.resolve(settings, "file")["line"]
 
 
 def test_a_lineage_is_a_patriarch_and_its_generations(settings):
@@ -467,7 +467,7 @@ def test_a_change_of_a_group():
         **load_group("objective", "ban"),
         "temperature": 3,
     }
-    with pytest.raises(SettingError, match=r"no such objective\. Allowed: ban, ban_label"):
+    with pytest.raises(SettingError, match=r"no such objective\. Allowed: attention_transfer, ban, ban_label"):
         resolve_group("objective", base, "nothing", "file")
 
 

@@ -367,23 +367,45 @@ def content(group: str, name: str) -> dict:
     return yaml.safe_load((CONFIG / group / f"{name}.yaml").read_text())
 
 
+OTHER = {None: "resnet8", "text": "lstm_small"}
+FOR_TEXT = ("~lineages.ban", "~lineages.tolerant", "objective=ban_label", "network=lstm_small", "scratch=0", "transfer=[]")
+
+
+def made_for(dataset: dict) -> tuple[str, ...]:
+    """What the demo must be changed to, to be made of other data."""
+    if dataset.get("medium") == "text":
+        return (f"dataset={dataset.get('name', 'pydoc')}", "recipe=pydoc_lstm", *FOR_TEXT)
+    return ("soft_labels=online", "recipe.pad=0", "recipe.flip=true") if dataset.get("on_disk") else ()
+
+
 @pytest.mark.parametrize("name", members("dataset"))
 def test_every_dataset_is_valid(name, elsewhere):
     file = content("dataset", name)
     assert file["name"] == name
     (elsewhere / "own").write_bytes(b"images")
-    overrides = ("+dataset.path=own",) if "path" not in file else ("dataset.path=own",)
-    plan = plan_of(f"dataset={name}", *(overrides if "path" in file else ()))
+    if file.get("on_disk"):
+        (elsewhere / "own").unlink()
+        (elsewhere / "own").mkdir()
+    overrides = ("dataset.path=own",) if "path" in file else ()
+    plan = plan_of(f"dataset={name}", *overrides, *made_for(file))
     step = plan.steps[plan.roles[f"demo-dataset-{name}"]]
-    assert {**step.settings, **step.source}.items() >= {key: value for key, value in file.items() if key != "path"}.items()
+    expected = {key: value for key, value in file.items() if key != "path"}
+    if file.get("superclasses"):
+        expected["superclasses"] = yaml.safe_load((CONFIG.parent / file["superclasses"]).read_text())
+    assert {key: {**step.settings, **step.source}[key] for key in expected} == expected
     assert step.source == ({"path": "own"} if "path" in file else {})
 
 
 @pytest.mark.parametrize("name", members("network"))
 def test_every_network_is_valid(name):
     file = content("network", name)
-    assert file["name"] == name == f"resnet{file['depth']}"
-    assert settings_of(plan_of(f"network={name}"), "demo-ban-gen2-seed0")["network"] == file
+    assert file["name"] == name
+    medium = {"medium": file.get("medium"), "name": "pydoc"}
+    plan = plan_of(
+        *(made_for(medium) if file.get("medium") else ()), f"network={name}", "+patriarch.network=" + OTHER[file.get("medium")]
+    )
+    lineage = "ban_label" if file.get("medium") else "ban"
+    assert settings_of(plan, f"demo-{lineage}-gen2-seed0")["network"] == file
 
 
 @pytest.mark.parametrize("name", members("objective"))
@@ -399,7 +421,9 @@ def test_every_objective_is_valid(name):
 def test_every_recipe_is_valid(name):
     file = content("recipe", name)
     assert file["name"] == name
-    assert settings_of(plan_of(f"recipe={name}"), "demo-tolerant-gen1-seed2")["recipe"] == file
+    lineage = "ban_label" if file.get("medium") else "tolerant"
+    plan = plan_of(*(made_for({"medium": "text"}) if file.get("medium") else ()), f"recipe={name}")
+    assert settings_of(plan, f"demo-{lineage}-gen1-seed2")["recipe"] == file
 
 
 @pytest.mark.parametrize("name", members("experiment"))

@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     check = commands.add_parser("check-labels", help="compute a sample of stored soft labels anew and compare")
     check.add_argument("folder", type=Path, help="runs/softlabels/<id>")
     check.add_argument("--samples", type=int, default=1000)
+    papers = commands.add_parser("papers", help="list the published tables with what they cost at full scale")
+    papers.add_argument("--smoke", type=Path, metavar="RESULTS", help="the folder results of a run at scale smoke")
     commands.add_parser("code-hashes", help="print the code hash of each module that a spec can name")
     given = parser.parse_args(arguments)
     if given.command in FUNCTIONS:
@@ -36,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         return execute(given.spec, given.device, given.threads, given.checkpoint_every)
     try:
-        return {"report": _report, "check-labels": _check_labels, "code-hashes": _code_hashes}[given.command](given)
+        return {"report": _report, "check-labels": _check_labels, "code-hashes": _code_hashes, "papers": _papers}[given.command](
+            given
+        )
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -51,11 +55,12 @@ def _report(given: argparse.Namespace) -> int:
     if plan.view_id != given.view:
         raise UserError("settings or code were changed while the steps ran. Run snakemake again: it makes what the change needs.")
     tables = {step.settings["experiment"]: step.folder for step in plan.of_kind("tables")}
+    papers = {step.settings["table"]: step.folder for step in plan.of_kind("paper_table")}
     command = ["snakemake", "--config", f"experiments=[{','.join(given.experiments)}]"]
     command += [f"overrides={json.dumps(given.overrides)}"] if given.overrides else []
     for marker in Path("results", ".view").glob("*"):
         remove(marker)
-    write_report(plan.index, tables, shlex.join(command))
+    write_report(plan.index, tables, papers, shlex.join(command))
     return 0
 
 
@@ -71,6 +76,14 @@ def _check_labels(given: argparse.Namespace) -> int:
     print(json.dumps(found, indent=1))
     # Kernels sum in another order for another batch: neighbouring float16 numbers are equal to float16.
     return 0 if found["share_equal"] > 0.5 and found["largest_difference_in_float16_spacings"] < 1000 else 1
+
+
+def _papers(given: argparse.Namespace) -> int:
+    from gendistill.plan.settings import paper_names
+    from gendistill.results.paper_costs import table_of_papers
+
+    print(table_of_papers(paper_names(), given.smoke))
+    return 0
 
 
 def _code_hashes(given: argparse.Namespace) -> int:

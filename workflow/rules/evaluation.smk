@@ -61,3 +61,69 @@ rule statistics:
         options=options("statistics"),
     shell:
         "python -m gendistill statistics --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
+
+
+rule agreement:
+    input:
+        reads("agreement"),
+    output:
+        outputs("agreement"),
+    log:
+        "logs/agreement/{id}.log",
+    benchmark:
+        "benchmarks/agreement/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: threads_of("agreement")
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(120),
+    params:
+        spec=spec("agreement"),
+        options=options("agreement"),
+    shell:
+        "python -m gendistill agreement --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
+
+
+rule class_structure:
+    input:
+        reads("class_structure"),
+    output:
+        outputs("class_structure"),
+    log:
+        "logs/class_structure/{id}.log",
+    benchmark:
+        "benchmarks/class_structure/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: threads_of("class_structure")
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        spec=spec("class_structure"),
+        options=options("class_structure"),
+    shell:
+        "python -m gendistill class_structure --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
+
+
+rule fine_tune:
+    input:
+        reads("fine_tune"),
+    output:
+        outputs("fine_tune"),
+    log:
+        "logs/fine_tune/{id}.log",
+    benchmark:
+        "benchmarks/fine_tune/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: threads_of("fine_tune")
+    resources:
+        mem_mb=grows(8000),
+        runtime=grows(720),
+    params:
+        spec=spec("fine_tune"),
+        options=options("fine_tune"),
+    shell:
+        "python -m gendistill fine_tune --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"

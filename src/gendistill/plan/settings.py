@@ -21,6 +21,16 @@ def experiment_names() -> list[str]:
     return sorted(path.stem for path in (CONFIG / "experiment").glob("*.yaml"))
 
 
+def paper_names() -> list[str]:
+    """The published tables that `config/paper/` defines."""
+    return sorted(path.stem for path in (CONFIG / "paper").glob("*.yaml"))
+
+
+def group_of(name: str) -> str:
+    """The folder of `config/` that defines an experiment or a published table."""
+    return "paper" if name in paper_names() else "experiment"
+
+
 def load_group(group: str, name: Any, where: str = "") -> Settings:
     """The settings of `config/<group>/<name>.yaml`.
 
@@ -37,13 +47,34 @@ def load_group(group: str, name: Any, where: str = "") -> Settings:
     return whole_numbers(yaml.safe_load(path.read_text()))
 
 
+def read_superclasses(path: Any, where: str) -> dict[str, list[str]]:
+    """The names of the classes in each superclass, from a YAML file.
+
+    Raises:
+        SettingError: there is no such file, or it holds something else.
+    """
+    file = Path(path) if Path(path).is_absolute() else CONFIG.parent / path
+    if not file.is_file():
+        raise SettingError(
+            f"dataset.superclasses = {path}: there is no such file. It must name a YAML file that maps each superclass to a "
+            f"list of its classes, such as config/superclasses/cifar100.yaml. Set in {where}."
+        )
+    try:
+        content = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise SettingError(f"dataset.superclasses = {path}: {' '.join(str(error).split())}. Set in {where}.") from error
+    if not isinstance(content, dict) or not all(isinstance(members, list) for members in content.values()):
+        raise SettingError(f"dataset.superclasses = {path}: must map each superclass to a list of its classes. Set in {where}.")
+    return {str(name): [str(member) for member in members] for name, members in content.items()}
+
+
 def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
-    """The composed settings of one experiment, with `overrides` in Hydra's syntax.
+    """The composed settings of one experiment or published table, with `overrides` in Hydra's syntax.
 
     Raises:
         SettingError: no such experiment, or Hydra cannot compose it.
     """
-    if name not in experiment_names():
+    if name not in [*experiment_names(), *paper_names()]:
         raise SettingError(
             f"experiment = {name}: there is no such experiment. Allowed: {', '.join(experiment_names())}. "
             f"Set by: snakemake --config experiments=[NAME]; a new one is a file config/experiment/{name}.yaml."
@@ -84,7 +115,9 @@ def _state(name: str, overrides: tuple[str, ...]) -> str:
 def lenient(override: str) -> str:
     """An override that may also add a key: whether the key is allowed is checked later, with a better message than Hydra's."""
     key = override.partition("=")[0]
-    plain = key and "=" in override and key[0] not in "+~" and "@" not in key and key not in (*GROUPS, "experiment")
+    plain = (
+        key and "=" in override and key[0] not in "+~" and "@" not in key and key not in (*GROUPS, "experiment", "paper", "scale")
+    )
     return f"++{override}" if plain else override
 
 
@@ -96,13 +129,14 @@ def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
 
     try:
         with initialize_config_dir(str(CONFIG), version_base="1.3"):
-            settings = compose("config", [f"experiment={name}", *map(lenient, overrides)])
+            settings = compose("config", [f"{group_of(name)}={name}", *map(lenient, overrides)])
         return whole_numbers(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
     except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         where = f"the command line ({' '.join(overrides)}) or " if overrides else ""
         cause = f" {error.__cause__}" if error.__cause__ else ""
         text = " ".join(f"{error}{cause}".split()).partition(" Config search path:")[0]
-        raise SettingError(f"experiment {name} cannot be composed: {text}. Set in {where}config/experiment/{name}.yaml.") from error
+        file = f"config/{group_of(name)}/{name}.yaml"
+        raise SettingError(f"experiment {name} cannot be composed: {text}. Set in {where}{file}.") from error
 
 
 def resolve_group(group: str, base: Settings, change: Any, where: str) -> Settings:

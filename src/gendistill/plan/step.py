@@ -6,15 +6,24 @@ from typing import Any
 from gendistill.plan.canonical import canonical_json, digest
 
 NETWORK_FILES = ("model.safetensors", "logits.safetensors", "history.csv")
+LANGUAGE_FILES = ("model.safetensors", "history.csv")
 # What each step leaves in its folder, besides the receipt.
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "dataset": ("dataset.safetensors",),
     "patriarch": NETWORK_FILES,
     "generation": NETWORK_FILES,
     "softlabels": ("softlabels.npy",),
+    "text": ("dataset.safetensors",),
+    "language_patriarch": LANGUAGE_FILES,
+    "language_generation": LANGUAGE_FILES,
+    "language_softlabels": ("softlabels.npy",),
     "ensemble": (),
     "transfer": (),
+    "fine_tune": NETWORK_FILES,
     "statistics": (),
+    "agreement": (),
+    "class_structure": ("second_classes.csv",),
+    "paper_table": ("table.json",),
     "tables": ("tables.json", "error_by_generation.svg", "error_by_generation.png"),
 }
 # What an interrupted training leaves beside them, and a finished one does not.
@@ -25,14 +34,24 @@ FUNCTIONS: dict[str, str] = {
     "patriarch": "gendistill.training.run:train_network",
     "generation": "gendistill.training.run:train_network",
     "softlabels": "gendistill.softlabels.dump:dump_soft_labels",
+    "text": "gendistill.language.prepare:prepare_text",
+    "language_patriarch": "gendistill.language.run:train_language_model",
+    "language_generation": "gendistill.language.run:train_language_model",
+    "language_softlabels": "gendistill.language.dump:dump_language_soft_labels",
     "ensemble": "gendistill.evaluation.ensemble:evaluate_ensemble",
     "transfer": "gendistill.evaluation.transfer:evaluate_transfer",
+    "fine_tune": "gendistill.training.run:train_network",
+    "agreement": "gendistill.evaluation.agreement:evaluate_agreement",
+    "class_structure": "gendistill.evaluation.class_structure:evaluate_class_structure",
+    "paper_table": "gendistill.results.paper_table:make_paper_table",
     "statistics": "gendistill.evaluation.statistics:confidence_statistics",
     "tables": "gendistill.results.tables:make_tables",
 }
 # Settings that came later, with the value that means what was done before: left out of the hash, so old ids stay.
 NEUTRAL: dict[str, dict[str, Any]] = {
+    "dataset": {"superclasses": None, "test_per_class": None},
     "patriarch": {"member": 0},
+    "language_patriarch": {"member": 0},
 }
 
 

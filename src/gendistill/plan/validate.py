@@ -7,20 +7,39 @@ from typing import Any
 import yaml
 
 from gendistill.errors import SettingError
-from gendistill.plan.paths import CONFIG, SCHEMA
-from gendistill.plan.settings import GROUPS, Settings, load_group
+from gendistill.plan.paths import SCHEMA
+from gendistill.plan.settings import GROUPS, Settings, group_of, load_group
+
+# What a member of a group is: no setting.
+FIXED = ("_target_", "trains", "needs", "reductions", "medium", "on_disk")
 
 
 @functools.cache
-def _schema() -> dict[str, Any]:
-    return yaml.safe_load(SCHEMA.read_text())
+def _definitions() -> dict[str, Any]:
+    return yaml.safe_load(SCHEMA.read_text())["$defs"]
+
+
+@functools.cache
+def _targets() -> dict[str, Any]:
+    """What each setting of a data set, network or objective may be, by `_target_`."""
+    files = [SCHEMA.with_name(f"{name}.yaml") for name in ("dataset", "network", "objective", "language")]
+    return {target: settings for file in files for target, settings in yaml.safe_load(file.read_text()).items()}
 
 
 @functools.cache
 def _validator(part: str) -> Any:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator({"$ref": f"#/$defs/{part}", "$defs": _schema()["$defs"]})
+    return Draft202012Validator({"$ref": f"#/$defs/{part}", "$defs": _definitions()})
+
+
+@functools.cache
+def _group_validator(group: str, target: str) -> Any:
+    from jsonschema import Draft202012Validator
+
+    if group == "recipe":
+        return _validator(f"recipe_for_{target}")
+    return Draft202012Validator({"properties": _targets().get(target, {}), "$defs": _definitions()})
 
 
 def check_experiment(settings: Settings, where: str) -> None:
@@ -29,7 +48,7 @@ def check_experiment(settings: Settings, where: str) -> None:
     Raises:
         SettingError: the first thing that is wrong.
     """
-    _check("experiment", settings, "", where)
+    _check(_validator("experiment"), settings, "", where)
     for group in GROUPS:
         check_keys(group, settings[group], where)
 
@@ -42,8 +61,8 @@ def check_keys(group: str, settings: Settings, where: str) -> None:
     """
     original = load_group(group, settings["name"], where)
     file = f"config/{group}/{settings['name']}.yaml"
-    allowed = ", ".join(key for key in original if key not in ("_target_", "trains"))
-    for key in ("_target_", "trains"):
+    allowed = ", ".join(key for key in original if key not in FIXED)
+    for key in FIXED:
         if settings.get(key) != original.get(key):
             raise SettingError(f"{group}.{key} = {settings.get(key)}: must stay as in {file}. Set in {where}.")
     for key in sorted(set(settings) - set(original)):
@@ -62,13 +81,14 @@ def check_group(group: str, settings: Settings, where: str) -> None:
         SettingError: the first thing that is wrong.
     """
     check_keys(group, settings, where)
-    _check(group, settings, f"{group}.", f"{where}; defined in config/{group}/{settings['name']}.yaml")
+    target = settings.get("_target_", settings.get("medium", "images"))
+    _check(_group_validator(group, target), settings, f"{group}.", f"{where}; defined in config/{group}/{settings['name']}.yaml")
 
 
-def _check(part: str, value: Any, prefix: str, where: str) -> None:
+def _check(validator: Any, value: Any, prefix: str, where: str) -> None:
     from jsonschema.exceptions import best_match
 
-    error = best_match(_validator(part).iter_errors(_finite(value)))
+    error = best_match(validator.iter_errors(_finite(value)))
     if error is None:
         return
     path = prefix + ".".join(str(item) for item in error.absolute_path)
@@ -96,4 +116,4 @@ def _finite(value: Any) -> Any:
 
 def file_of(experiment: str) -> str:
     """The file of an experiment, as messages name it."""
-    return str((CONFIG / "experiment" / f"{experiment}.yaml").relative_to(CONFIG.parent))
+    return f"config/{group_of(experiment)}/{experiment}.yaml"

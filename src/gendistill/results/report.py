@@ -8,11 +8,13 @@ import pandas as pd
 
 from gendistill.files import read_receipt, verified, write_bytes, write_json
 from gendistill.plan.paths import REPORT_TEMPLATE
+from gendistill.results.paper_report import paper_frame, paper_markdown, paper_metrics, paper_section
 from gendistill.results.tables import TABLES
 
 RESULTS = Path("results")
 TITLES = {
     "error": "Error by generation",
+    "perplexity": "Perplexity by generation",
     "ensembles": "Ensembles",
     "transfer": "Transfer to other data",
     "confidence": "Confidence on the training images",
@@ -21,6 +23,7 @@ CAPTIONS = {
     "error": "Error in percent on the test images after the last epoch, and on the training images. Generation 0 is the patriarch. "
     "Best-epoch errors (†, only where networks were evaluated in between) are chosen afterwards, on the test images unless a "
     "validation split is set, so they are biased downwards.",
+    "perplexity": "exp(mean cross-entropy in nats) over all words, with carried hidden state, of the network after the last epoch.",
     "ensembles": "Error in percent of the averaged outputs. Networks trained is the cost: what had to be trained to have the "
     "ensemble. Compare a lineage with as many networks from scratch.",
     "transfer": "Error in percent of a linear SVM on the penultimate features; the SVM's C is chosen on training images only.",
@@ -30,6 +33,9 @@ HEADINGS = {
     "test_error_pct": "test error %",
     "best_epoch_test_error_pct": "best-epoch test error % †",
     "train_error_pct": "train error %",
+    "test_perplexity": "test perplexity",
+    "validation_perplexity": "validation perplexity",
+    "train_perplexity": "train perplexity",
     "mean_member_test_error_pct": "mean member's test error %",
     "train_accuracy_pct": "train accuracy %",
     "test_accuracy_pct": "test accuracy %",
@@ -38,12 +44,13 @@ HEADINGS = {
 }
 
 
-def write_report(index: dict[str, str], tables: dict[str, str], command: str) -> None:
+def write_report(index: dict[str, str], tables: dict[str, str], papers: dict[str, str], command: str) -> None:
     """Write `results/`: index, metrics, tables, figures, and last `report.html`.
 
     Args:
         index: the folder of each role.
         tables: for each experiment the folder of its tables step.
+        papers: for each published table the folder of its paper_table step.
         command: what reproduces the results, as a user types it.
 
     Raises:
@@ -55,10 +62,12 @@ def write_report(index: dict[str, str], tables: dict[str, str], command: str) ->
         for name, folder in tables.items()
         for kind in ("svg", "png")
     }
+    published = {name: json.loads(verified(Path(folder) / "table.json").read_text()) for name, folder in papers.items()}
     cost = _cost(index)
     # Nothing below reads, so what is shown is all of one state.
     write_json(RESULTS / "index.json", index)
-    write_json(RESULTS / "metrics.json", {name: _metrics(t["summaries"]) for name, t in loaded.items()})
+    metrics = {name: _metrics(t["summaries"]) for name, t in loaded.items()}
+    write_json(RESULTS / "metrics.json", metrics | {name: paper_metrics(content) for name, content in published.items()})
     write_bytes(RESULTS / "generations.csv", _generations(loaded).to_csv(index=False).encode())
     sections = []
     for name, content in loaded.items():
@@ -84,6 +93,10 @@ def write_report(index: dict[str, str], tables: dict[str, str], command: str) ->
             )
         svg = pictures[name, "svg"].decode()
         sections.append({"name": name, "description": content["description"], "tables": shown, "figure": svg[svg.index("<svg") :]})
+    for name, content in published.items():
+        write_bytes(RESULTS / "tables" / f"{name}.csv", paper_frame(content).to_csv(index=False).encode())
+        write_bytes(RESULTS / "tables" / f"{name}.md", paper_markdown(content).encode())
+        sections.append(paper_section(content))
     write_bytes(RESULTS / "report.html", _render(sections, command, cost).encode())
 
 
@@ -115,17 +128,21 @@ def _metrics(summaries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 
 def _generations(loaded: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Test error of every network, for `dvc plots`."""
-    frames = [pd.DataFrame(content["runs"]["error"]).assign(experiment=name) for name, content in loaded.items()]
+    """Test error of every network of the experiments, for `dvc plots`."""
+    columns = ["lineage", "generation", "seed", "test_error_pct"]
+    errors = {name: content["runs"]["error"] for name, content in loaded.items() if "error" in content["runs"]}
+    frames = [pd.DataFrame(runs).assign(experiment=name) for name, runs in errors.items()]
+    if not frames:
+        return pd.DataFrame(columns=columns)
     frame = pd.concat(frames)
     frame["lineage"] = frame["experiment"] + "-" + frame["lineage"]
-    return frame[["lineage", "generation", "seed", "test_error_pct"]]
+    return frame[columns]
 
 
 def _cost(index: dict[str, str]) -> dict[str, Any]:
     """Steps, networks and seconds of work, and the machines that the networks were trained on."""
     receipts = [read_receipt(Path(folder)) for folder in dict.fromkeys(index.values())]
-    trained = [r for r in receipts if r["spec"]["kind"] in ("patriarch", "generation")]
+    trained = [r for r in receipts if "number_format" in r["metrics"]]
     machines = sorted(
         {
             f"{r['environment'].get('gpu') or r['environment']['processor']}, {r['environment'].get('threads', 1)} thread(s), "

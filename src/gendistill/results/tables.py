@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gendistill.files import read_receipt, write_bytes, write_json
-from gendistill.results.figures import draw_error_by_generation, to_png, to_svg
+from gendistill.results.figures import draw_by_generation, to_png, to_svg
 
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # For each table: what names a row, and the metrics in its columns.
 TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "error": (("lineage", "generation"), ("test_error_pct", "best_epoch_test_error_pct", "train_error_pct")),
+    "perplexity": (("lineage", "generation"), ("test_perplexity", "validation_perplexity", "train_perplexity")),
     "ensembles": (
         ("lineage", "members", "size", "networks_trained"),
         ("test_error_pct", "mean_member_test_error_pct"),
@@ -28,7 +29,8 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def make_tables(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, runtime: "Runtime") -> dict[str, Any]:
-    """Write `tables.json` (each table by run and as mean, standard deviation and n) and the figure of error by generation.
+    """Write `tables.json` (each table by run and as mean, standard deviation and n) and the figure of error by generation
+    (of text: perplexity).
 
     Args:
         settings: `experiment`, `description`, and `cells`: for each value its table, its step and its labels.
@@ -55,7 +57,8 @@ def make_tables(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, 
             "summaries": {name: json.loads(frame.to_json(orient="records")) for name, frame in summaries.items()},
         },
     )
-    figure = draw_error_by_generation(runs["error"], summaries["error"])
+    table = "error" if "error" in runs else "perplexity"
+    figure = draw_by_generation(runs[table], summaries[table], TABLES[table][1][0])
     write_bytes(folder / "error_by_generation.svg", to_svg(figure))
     write_bytes(folder / "error_by_generation.png", to_png(figure))
     return {f"{name}_rows": len(frame) for name, frame in summaries.items()}

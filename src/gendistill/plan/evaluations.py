@@ -1,0 +1,105 @@
+"""The steps that evaluate trained networks, and the cells of an experiment's tables."""
+
+from typing import Any
+
+from gendistill.plan.lineage import Network
+from gendistill.plan.plan import Study
+from gendistill.plan.runs import code_of, source_of
+from gendistill.plan.settings import Settings, load_group
+from gendistill.plan.step import Step, make_step
+
+Cell = dict[str, Any]
+
+
+def add_ensemble(study: Study, group: str, label: str, members: list[Step], seed: int) -> Step:
+    """The average of the outputs of several networks."""
+    slug = f"{_data_name(members[0])}-{group}-{label}-seed{seed}"
+    step = make_step("ensemble", slug, dict(study.settings["ensemble"]), code_of("ensemble"), {"members": members})
+    return study.add(f"{group}-ensemble-{label}-seed{seed}", step)
+
+
+def add_statistics(study: Study, key: str, data: Step, networks: list[Step], seed: int) -> Step:
+    """The confidence of all networks of a lineage on the training images."""
+    slug = f"{data.settings['name']}-{key}-seed{seed}"
+    inputs = {"dataset": data, "networks": networks}
+    return study.add(f"{key}-statistics-seed{seed}", make_step("statistics", slug, {}, code_of("statistics"), inputs))
+
+
+def add_transfer(study: Study, network: Step, target: Step) -> Step:
+    """A linear SVM on the network's features of another data set."""
+    slug = f"{network.id.rpartition('-')[0]}-to-{target.settings['name']}"
+    step = make_step("transfer", slug, {}, code_of("transfer"), {"network": network, "dataset": target})
+    return study.add(f"transfer-{slug}", step)
+
+
+def add_fine_tune(study: Study, network: Step, target: Step, recipe: Settings, seed: int) -> Step:
+    """The network trained on with the labels of another data set."""
+    objective = load_group("objective", "cross_entropy")
+    own = {key: value for key, value in network.settings["network"].items() if key != "shares"}
+    settings = {"network": own, "objective": objective, "recipe": recipe, "seed": seed}
+    slug = f"{network.id.rpartition('-')[0]}-to-{target.settings['name']}"
+    inputs = {"dataset": target, "start": network}
+    step = make_step("fine_tune", slug, settings, code_of("fine_tune", own, objective), inputs, source_of(target))
+    return study.add(f"fine_tune-{slug}", step)
+
+
+def add_agreement(study: Study, data: Step, student: Step, teacher: Step, temperature: float) -> Step:
+    """How far the predictions of a student and its teacher agree."""
+    slug = student.id.rpartition("-")[0]
+    inputs = {"dataset": data, "student": student, "teacher": teacher}
+    step = make_step("agreement", slug, {"temperature": temperature}, code_of("agreement"), inputs, source_of(data))
+    return study.add(f"agreement-{slug}", step)
+
+
+def add_class_structure(study: Study, data: Step, network: Step) -> Step:
+    """How the features of classes and superclasses lie, and which classes come second."""
+    slug = network.id.rpartition("-")[0]
+    step = make_step("class_structure", slug, {}, code_of("class_structure"), {"dataset": data, "network": network})
+    return study.add(f"class_structure-{slug}", step)
+
+
+def add_standard_evaluations(
+    study: Study,
+    lineages: dict[str, list[Network]],
+    grown: dict[tuple[str, int], list[Step]],
+    scratch: dict[int, list[Step]],
+    targets: list[Step],
+) -> list[Cell]:
+    """Ensembles, transfer and statistics of an experiment; returns the cells of its tables, each with its step."""
+    cells: list[Cell] = []
+
+    def cell(table: str, step: Step, **labels: Any) -> None:
+        cells.append({"table": table, "step": step.name, **labels})
+
+    for (key, seed), networks in grown.items():
+        data = study.plan.steps[networks[0].inputs["dataset"]]
+        last = len(networks) - 1
+        if data.kind == "text":
+            for k, network in enumerate(networks):
+                cell("perplexity", network, lineage=key, generation=k, seed=seed)
+            continue
+        statistics = None if data.settings.get("on_disk") else add_statistics(study, key, data, networks, seed)
+        for k, network in enumerate(networks):
+            cell("error", network, lineage=key, generation=k, seed=seed)
+            if statistics:
+                cell("confidence", statistics, lineage=key, generation=k, seed=seed)
+            for target in targets:
+                step = add_transfer(study, network, target)
+                cell("transfer", step, lineage=key, generation=k, target=target.settings["name"], seed=seed)
+        for first in (1, 0):
+            if last - first >= 1:
+                step = add_ensemble(study, key, f"gen{first}to{last}", networks[first:], seed)
+                size, members = last + 1 - first, f"gen{first}to{last}"
+                cell("ensembles", step, lineage=key, members=members, size=size, networks_trained=last + 1, seed=seed)
+    sizes = {size for networks in grown.values() for size in (len(networks) - 1, len(networks)) if size >= 2}
+    for seed, networks in scratch.items():
+        for member, network in enumerate(networks):
+            cell("error", network, lineage="scratch", generation=0, member=member, seed=seed)
+        for size in sorted(sizes & set(range(2, len(networks) + 1)) | {len(networks)} - {1}):
+            step = add_ensemble(study, "scratch", f"net0to{size - 1}", networks[:size], seed)
+            cell("ensembles", step, lineage="scratch", members=f"net0to{size - 1}", size=size, networks_trained=size, seed=seed)
+    return cells
+
+
+def _data_name(network: Step) -> str:
+    return network.inputs["dataset"].partition("/")[2].rpartition("-")[0]

@@ -1,0 +1,86 @@
+"""The plan: all steps of some experiments, with their ids."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gendistill.errors import SettingError
+from gendistill.plan.canonical import digest
+from gendistill.plan.code import code_hash
+from gendistill.plan.paths import REPORT_TEMPLATE
+from gendistill.plan.settings import Settings
+from gendistill.plan.step import Step
+
+
+@dataclass
+class Plan:
+    """All steps of some experiments.
+
+    Attributes:
+        steps: each step by its name `kind/id`.
+        roles: for each readable name, such as `demo-ban-gen3-seed0`, the name of its step.
+        settings: the composed settings of each experiment.
+        runtime: the settings `runtime` of each step that computes with networks; they change no result.
+    """
+
+    steps: dict[str, Step] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Settings] = field(default_factory=dict)
+    runtime: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, role: str, step: Step, runtime: dict[str, Any] | None = None) -> Step:
+        """Put `step` into the plan, if it is not there yet, and give it a readable name."""
+        self.roles[role] = step.name
+        if runtime:
+            self.runtime.setdefault(step.name, runtime)
+        return self.steps.setdefault(step.name, step)
+
+    def find(self, kind: str, id: str) -> Step:
+        """The step `kind/id`.
+
+        Raises:
+            SettingError: the chosen experiments have no such step.
+        """
+        try:
+            return self.steps[f"{kind}/{id}"]
+        except KeyError:
+            raise SettingError(
+                f"runs/{kind}/{id} belongs to no step of the experiments {', '.join(self.settings)} as they are set now. "
+                "Its settings or code were changed since, or it belongs to another experiment: --config experiments=[NAME]"
+            ) from None
+
+    def of_kind(self, kind: str) -> list[Step]:
+        """All steps of one kind, in order."""
+        return [step for step in self.steps.values() if step.kind == kind]
+
+    @property
+    def index(self) -> dict[str, str]:
+        """The folder of each role."""
+        return {role: self.steps[name].folder for role, name in sorted(self.roles.items())}
+
+    @property
+    def view_id(self) -> str:
+        """The identity of what `results/` is to show: all roles, and the code and the template of the report."""
+        return digest([self.index, code_hash("gendistill.results.report"), REPORT_TEMPLATE.read_text()])
+
+
+@dataclass(frozen=True)
+class Study:
+    """One experiment, or one published table, that is being put into a plan.
+
+    Attributes:
+        plan: where its steps go.
+        name: of the file in `config/experiment/` or `config/paper/`.
+        settings: composed.
+        where: where they can be changed, for messages.
+        without_data: whether the user's own data may be missing, because the plan is only counted.
+    """
+
+    plan: Plan
+    name: str
+    settings: Settings
+    where: str
+    without_data: bool = False
+
+    def add(self, role: str, step: Step) -> Step:
+        """Put a step into the plan, under a readable name that starts with the study's."""
+        return self.plan.add(f"{self.name}-{role}", step, self.settings["runtime"])

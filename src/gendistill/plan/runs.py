@@ -1,0 +1,104 @@
+"""The steps that get data and train networks: data sets, patriarchs, soft labels, generations."""
+
+from pathlib import Path
+
+from gendistill.plan.code import code_hash
+from gendistill.plan.fingerprint import fingerprint
+from gendistill.plan.lineage import Network
+from gendistill.plan.plan import Study
+from gendistill.plan.settings import Settings, read_superclasses
+from gendistill.plan.step import FUNCTIONS, Step, make_step
+from gendistill.plan.validate import check_group
+
+# The kinds of step that do for text what another kind does for images.
+FOR_TEXT = {
+    "dataset": "text",
+    "patriarch": "language_patriarch",
+    "generation": "language_generation",
+    "softlabels": "language_softlabels",
+}
+
+
+def code_of(kind: str, *groups: Settings) -> dict[str, str]:
+    """Code hash of the step's own module and of the modules that its settings name."""
+    modules = [FUNCTIONS[kind].partition(":")[0], *(g["_target_"].rpartition(".")[0] for g in groups)]
+    return {module: code_hash(module) for module in sorted(modules)}
+
+
+def kind_for(kind: str, dataset: Settings) -> str:
+    """The kind of step that does the work of `kind` for the medium of a data set."""
+    return FOR_TEXT[kind] if dataset.get("medium") == "text" else kind
+
+
+def add_dataset(study: Study, dataset: Settings) -> Step:
+    """The step that prepares a data set.
+
+    Raises:
+        SettingError: a setting is not allowed, or names files that are not there.
+    """
+    check_group("dataset", dataset, study.where)
+    settings, source = dict(dataset), {}
+    if "path" in dataset:
+        # The content is what counts, not where it lies.
+        source = {"path": settings.pop("path")}
+        where = f"{study.where}; config/dataset/{dataset['name']}.yaml says what belongs there"
+        missing = study.without_data and not Path(source["path"]).exists()
+        settings["content"] = "" if missing else fingerprint(source["path"], where, bool(dataset.get("on_disk")))
+    if settings.get("superclasses"):
+        settings["superclasses"] = read_superclasses(settings["superclasses"], study.where)
+    kind = kind_for("dataset", dataset)
+    step = make_step(kind, dataset["name"], settings, code_of(kind, dataset), {}, source)
+    return study.add(f"dataset-{dataset['name']}", step)
+
+
+def source_of(data: Step) -> dict[str, str]:
+    """What a step needs to know of its data set beside the prepared file: where image files lie that stay on disk."""
+    return data.source if data.settings.get("on_disk") else {}
+
+
+def add_patriarch(study: Study, role: str, own: Network, seed: int, member: int = 0) -> Step:
+    """A network trained on labels only; `member` tells networks of one seed apart."""
+    data = add_dataset(study, own.dataset)
+    kind = kind_for("patriarch", own.dataset)
+    settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "member": member}
+    slug = f"{own.dataset['name']}-{own.label}" + (f"-net{member}" if member else "") + f"-seed{seed}"
+    code = code_of(kind, own.network, own.objective)
+    return study.add(role, make_step(kind, slug, settings, code, {"dataset": data}, source_of(data)))
+
+
+def add_scratch(study: Study, group: str, own: Network, seed: int, size: int) -> list[Step]:
+    """`size` networks of one seed trained from scratch, the first of which is the patriarch."""
+    return [add_patriarch(study, f"{group}-net{m}-seed{seed}", own, seed, m) for m in range(size)]
+
+
+def add_lineage(study: Study, key: str, lineage: list[Network], seed: int) -> list[Step]:
+    """The patriarch and its generations, for one seed."""
+    networks = [add_patriarch(study, f"{key}-gen0-seed{seed}", lineage[0], seed)]
+    for k, own in enumerate(lineage[1:], start=1):
+        data, teacher = add_dataset(study, own.dataset), networks[own.teacher]
+        inputs = {"dataset": data}
+        if own.soft_labels == "stored":
+            inputs["softlabels"] = _add_soft_labels(study, key, own, k, seed, data, teacher)
+        if own.soft_labels == "online" or own.network.get("shares"):
+            inputs["teacher"] = teacher
+        kind = kind_for("generation", own.dataset)
+        settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "generation": k}
+        slug = f"{own.dataset['name']}-{own.label}-gen{k}-seed{seed}"
+        code = code_of(kind, own.network, own.objective)
+        step = make_step(kind, slug, settings, code, inputs, source_of(data))
+        networks.append(study.add(f"{key}-gen{k}-seed{seed}", step))
+    return networks
+
+
+def _add_soft_labels(study: Study, key: str, own: Network, k: int, seed: int, data: Step, teacher: Step) -> Step:
+    kind = kind_for("softlabels", own.dataset)
+    # All that decides which views, or which stretches of text, the student will see.
+    names = ("pad", "flip") if kind == "softlabels" else ("batch_size",)
+    dump = {name: own.recipe[name] for name in names}
+    slug = teacher.id.rpartition("-")[0]
+    labels = make_step(kind, slug, dump, code_of(kind), {"dataset": data, "teacher": teacher})
+    role = f"{key}-softlabels{own.teacher}-seed{seed}"
+    if study.plan.roles.get(f"{study.name}-{role}", labels.name) != labels.name:
+        # Another student of the same teacher sees other views.
+        role = f"{key}-softlabels{own.teacher}-for-gen{k}-seed{seed}"
+    return study.add(role, labels)

@@ -1,0 +1,265 @@
+"""Published tables: which runs a printed cell asks for, and how our numbers are set beside the published ones."""
+
+import copy
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from gendistill.errors import SettingError, UserError
+from gendistill.plan import Plan, build_plan, read_choice
+from gendistill.plan.build import add_experiment
+from gendistill.plan.paper import matches, read_reference, slug
+from gendistill.plan.settings import compose_experiment, paper_names
+from gendistill.results.paper_report import paper_markdown, readable_paper
+from gendistill.results.paper_table import in_form, make_paper_table, summarise, value_at
+from gendistill.runtime import Runtime
+
+NAME = "tolerant_teachers_table1"
+
+
+def plan_with(**changes):
+    """The plan of a small table, with changes to its settings `table`."""
+    settings = copy.deepcopy(compose_experiment(NAME))
+    settings["table"] = {**settings["table"], **changes}
+    plan = Plan()
+    add_experiment(plan, NAME, settings)
+    return plan
+
+
+def table_step(plan):
+    (step,) = plan.of_kind("paper_table")
+    return step
+
+
+@pytest.mark.parametrize(
+    ("printed", "name"),
+    [
+        ("Match-DenseNet-14-0.5-1", "match_densenet_14_05_1"),
+        ("WRN-28-10", "wrn_28_10"),
+        ("d(0.6,0.6)+ensemble", "d0606ensemble"),
+        ("Gen #0", "gen_0"),
+    ],
+)
+def test_printed_names_as_names_of_lineages(printed, name):
+    assert slug(printed) == name
+
+
+def test_a_row_is_named_by_its_columns():
+    row = {"network": "WRN-28-1", "method": "ban", "generation": "1", "metric": "test_error_pct"}
+    assert matches(row, {})
+    assert matches(row, {"network": "WRN-28-1", "generation": 1})
+    assert matches(row, {"method": ["teacher", "ban"]})
+    assert not matches(row, {"method": ["teacher"]})
+    assert not matches(row, {"network": "WRN-28-1", "generation": 2})
+
+
+def test_each_cell_reads_the_printed_generation_of_its_lineage():
+    plan = build_plan([NAME])
+    step = table_step(plan)
+    rows, cells = step.settings["rows"], step.settings["cells"]
+    assert len(rows) == 30  # 5 generations x 6 metrics
+    assert len(cells) == 30
+    for cell in cells:
+        row = rows[cell["row"]]
+        (name,) = cell["steps"]
+        if row["metric"].startswith("confidence"):
+            assert name.startswith("statistics/")
+            assert cell["key"] == f"generations.{row['generation']}.{row['metric']}"
+        else:
+            assert plan.roles[f"{NAME}-ban-gen{row['generation']}-seed0"] == name
+
+
+def test_seeds_repeat_every_cell():
+    names, overrides = read_choice({"paper": NAME, "seeds": 3})
+    step = table_step(build_plan(names, overrides))
+    assert len(step.settings["cells"]) == 90
+    assert {cell["seed"] for cell in step.settings["cells"]} == {0, 1, 2}
+
+
+def test_a_printed_value_that_no_cell_names_is_an_error():
+    cells = [{"for": {"generation": [0, 1, 2, 3]}, "is": {"lineage": "ban"}}]
+    with pytest.raises(SettingError, match=r"0 cells and 0 entries.*generation = 4.*config/paper/tolerant_teachers_table1\.yaml"):
+        plan_with(cells=cells)
+    plan_with(cells=cells, not_run=[{"for": {"generation": 4}, "why": "a test"}])
+
+
+def test_a_printed_value_that_two_cells_name_is_an_error():
+    cell = {"for": {}, "is": {"lineage": "ban"}}
+    with pytest.raises(SettingError, match="2 cells"):
+        plan_with(cells=[cell, cell])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"lineage": "nothing"}, r"lineage = nothing: there is no such lineage. Allowed: ban\."),
+        ({"lineage": "ban", "generation": 6}, r"generation = 6: lineage ban has generations 0 to 5"),
+        ({"lineage": "ban", "ensemble": "0..9"}, r"generation = 6: lineage ban has generations 0 to 5"),
+    ],
+)
+def test_a_cell_that_the_lineages_do_not_have_is_an_error(source, message):
+    with pytest.raises(SettingError, match=message):
+        plan_with(cells=[{"for": {}, "is": source}])
+
+
+def test_an_unknown_key_of_a_cell_is_an_error():
+    with pytest.raises(SettingError, match=r"table\.cells\.0\.is\.linage = ban: unknown setting. Allowed: lineage, generation"):
+        plan_with(cells=[{"for": {}, "is": {"lineage": "ban", "linage": "ban"}}])
+
+
+def test_placeholders_stand_for_the_rows_own_words():
+    plan = plan_with(cells=[{"for": {}, "is": {"lineage": "{method}", "ensemble": "0..{generation}"}}])
+    step = table_step(plan)
+    for cell in step.settings["cells"]:
+        generation = int(step.settings["rows"][cell["row"]]["generation"])
+        (name,) = cell["steps"]
+        assert len(plan.steps[name].inputs["members"]) == generation + 1
+
+
+def test_rows_that_the_paper_prints_no_numbers_for():
+    row = {"network": "ResNet-110", "method": "ban", "generation": "5", "metric": "test_error_pct"}
+    step = table_step(plan_with(reference=[], rows=[row], cells=[{"for": {"method": "ban"}, "is": {"lineage": "ban"}}]))
+    assert [r["value"] for r in step.settings["rows"]] == [""]
+    assert len(step.settings["cells"]) == 1
+    with pytest.raises(SettingError, match="metric = tset_error: must be one of params_millions"):
+        plan_with(reference=[], rows=[{**row, "metric": "tset_error"}])
+
+
+def test_choosing_published_tables():
+    assert read_choice({"paper": NAME}) == ([NAME], ())
+    assert read_choice({"paper": "all"})[0] == paper_names()
+    assert read_choice({"paper": [NAME], "experiments": ["demo"], "scale": "smoke"}) == (["demo", NAME], ("scale=smoke",))
+    assert read_choice({"paper": NAME, "seeds": 2})[1] == ("seeds=[0, 1]",)
+    assert read_choice({})[0] == ["demo"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"paper": "tabel"}, "paper = tabel: there is no such published table. Allowed: all, "),
+        ({"paper": NAME, "seeds": 0}, "seeds = 0: must be the number of seeds"),
+        ({"paper": NAME, "seeds": "two"}, "seeds = two: must be"),
+        ({"papers": NAME}, "papers = tolerant_teachers_table1: unknown. Allowed in snakemake --config: experiments, paper"),
+    ],
+)
+def test_a_choice_that_cannot_be(config, message):
+    with pytest.raises(SettingError, match=message):
+        read_choice(config)
+
+
+def test_another_scale_than_there_is():
+    with pytest.raises(SettingError, match="'scale/smok'.*full.*smoke"):
+        build_plan([NAME], ("scale=smok",))
+
+
+def test_scale_smoke_has_the_same_cells_on_other_runs():
+    full, smoke = (table_step(build_plan([NAME], (f"scale={scale}",))) for scale in ("full", "smoke"))
+    cells = [[(c["row"], c["seed"], c["key"]) for c in step.settings["cells"]] for step in (full, smoke)]
+    assert cells[0] == cells[1]
+    assert not {s for c in full.settings["cells"] for s in c["steps"]} & {s for c in smoke.settings["cells"] for s in c["steps"]}
+
+
+def test_a_value_in_the_form_that_the_paper_prints():
+    assert in_form("as_is", [12.5]) == 12.5
+    assert in_form("accuracy", [12.5]) == 87.5
+    assert in_form("millions", [16_120_000]) == pytest.approx(16.12)
+    assert in_form("best_accuracy", [30.0, 27.5, 28.0]) == 72.5
+
+
+def test_a_metric_is_found_by_its_key():
+    metrics = {"test_error_pct": 5.0, "generations": [{"x": 1.0}, {"x": 2.0}]}
+    assert value_at(metrics, "test_error_pct", "s") == 5
+    assert value_at(metrics, "generations.1.x", "s") == 2
+    for key in ("nothing", "generations.2.x", "generations.0.y"):
+        with pytest.raises(UserError, match=f"the receipt of generation/g has no metric {key}"):
+            value_at(metrics, key, "generation/g")
+
+
+def test_mean_spread_n_and_difference():
+    values = [5.0, 7.0, 9.5]
+    found = summarise(values, {"metric": "test_error_pct", "value": "6.5"})
+    assert found == {
+        "ours": pytest.approx(sum(values) / 3),
+        "sd": pytest.approx(statistics.stdev(values)),
+        "n": 3,
+        "difference": pytest.approx(sum(values) / 3 - 6.5),
+    }
+    assert summarise(values, {"metric": "test_error_pct_median", "value": ""})["ours"] == 7
+    assert summarise([5.0], {"metric": "test_error_pct", "value": ""}) == {"ours": 5, "sd": None, "n": 1, "difference": None}
+    assert summarise([], {"metric": "test_error_pct", "value": "5"}) == {"ours": None, "sd": None, "n": 0, "difference": None}
+
+
+def make_table(tmp_path) -> dict:
+    """A table of three rows: one run twice, one at its best epoch, one not run."""
+    receipts = {"generation/a": {"test_error_pct": 6.0, "best_epoch_test_error_pct": 5.5}, "generation/b": {"test_error_pct": 8.0}}
+    for name, metrics in receipts.items():
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "receipt.json").write_text(json.dumps({"metrics": metrics}))
+    row = {"row": "r", "network": "N", "dataset": "D", "generation": "1", "spread": "", "note": ""}
+    settings = {
+        "table": "t",
+        "title": "A table",
+        "choices": [{"setting": "batch size", "choice": 128, "why": "It is usual."}],
+        "scale": "full",
+        "rows": [
+            {**row, "method": "ban", "metric": "test_error_pct", "value": "6.5", "note": "as printed"},
+            {**row, "method": "ban", "metric": "test_error_pct_best_epoch", "value": ""},
+            {**row, "method": "competitor", "metric": "test_error_pct", "value": "4", "spread": "0.1"},
+        ],
+        "forms": {"test_error_pct": "as_is", "test_error_pct_best_epoch": "as_is"},
+        "cells": [
+            {"row": 0, "seed": 0, "steps": ["generation/a"], "key": "test_error_pct"},
+            {"row": 0, "seed": 1, "steps": ["generation/b"], "key": "test_error_pct"},
+            {"row": 1, "seed": 0, "steps": ["generation/a"], "key": "best_epoch_test_error_pct"},
+        ],
+        "not_run": [{"row": 2, "why": "quoted"}],
+    }
+    folders = [tmp_path / "runs" / name for name in receipts]
+    assert make_paper_table(settings, {"cells": folders}, tmp_path / "out", Runtime()) == {"rows": 3, "rows_run": 2}
+    return json.loads((tmp_path / "out" / "table.json").read_text())
+
+
+def test_a_table_has_published_and_own_values_side_by_side(tmp_path):
+    rows = make_table(tmp_path)["rows"]
+    assert [(r["published"], r["ours"], r["n"], r["not_run"]) for r in rows] == [
+        ("6.5", 7.0, 2, ""),
+        ("", 5.5, 1, ""),
+        ("4", None, 0, "quoted"),
+    ]
+    assert rows[0]["sd"] == pytest.approx(2**0.5)
+    assert rows[0]["difference"] == pytest.approx(0.5)
+
+
+def test_a_readable_table_marks_best_epochs_spreads_and_what_was_not_run(tmp_path):
+    frame, notes = readable_paper(make_table(tmp_path))
+    assert frame["published"].tolist() == ["6.5 [1]", "–", "4 ± 0.1"]
+    assert frame["ours"].tolist() == ["7.00 ± 1.41", "5.50 (one run)", "not run: quoted"]
+    assert frame["metric"].tolist() == ["test_error_pct", "test_error_pct_best_epoch †", "test_error_pct"]
+    assert frame["n"].tolist() == ["2", "1", "–"]
+    assert frame["difference"].tolist() == ["+0.50", "–", "–"]
+    assert notes == ["as printed"]
+
+
+def test_markdown_has_notes_choices_and_a_warning_at_smaller_scale(tmp_path):
+    content = make_table(tmp_path)
+    text = paper_markdown(content)
+    assert "[1] as printed" in text
+    assert "- batch size: 128. It is usual." in text
+    assert "mean nothing" not in text
+    assert "mean nothing" in paper_markdown({**content, "scale": "smoke"})
+
+
+def test_reference_files_are_found_by_name():
+    rows = read_reference(["ban_icml2018_table2_left", "ban_icml2018_table2_right"])
+    assert len(rows) == 40
+    with pytest.raises(SettingError, match=r"table\.reference = nothing: there is no file config/reference/nothing\.csv"):
+        read_reference(["nothing"])
+
+
+def test_every_published_table_names_its_choices():
+    for name in paper_names():
+        table = compose_experiment(name)["table"]
+        assert table["choices"], name

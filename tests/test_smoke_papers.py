@@ -1,0 +1,84 @@
+"""Published tables at scale smoke, for real: every kind of step of each table, from data to the numbers beside the published ones.
+
+A sample that has every kind of step runs with all tests; `make smoke-papers` runs all tables.
+"""
+
+import math
+
+import pandas as pd
+import pytest
+import yaml
+
+from gendistill.plan import build_plan
+from gendistill.plan.settings import paper_names
+from gendistill.plan.step import FUNCTIONS
+from tests.conftest import ROOT, Checkout, copy_project
+
+# Small ones that together have every kind of step; seeds=1.
+SAMPLE = ["ban_icml2018_table6", "efficacy_table3", "efficacy_table9", "tolerant_teachers_table6"]
+
+
+def run_papers(folder, papers: list[str], *options: str) -> Checkout:
+    project = copy_project(folder)
+    config = ("--config", f"paper=[{','.join(papers)}]", "scale=smoke", "seeds=1")
+    done = project.run("snakemake", "--cores", "2", "--keep-going", *options, *config, check=False, timeout=5400)
+    (folder / "log.txt").write_text(done.stdout + done.stderr)
+    return project
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Checkout:
+    return run_papers(tmp_path_factory.mktemp("sample") / "project", SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory) -> Checkout:
+    return run_papers(tmp_path_factory.mktemp("papers") / "project", ["all"])
+
+
+def check_table(project: Checkout, name: str) -> None:
+    """All printed rows that are run have a finite value of ours, from one seed; those that are not say why."""
+    path = project.folder / "results" / "tables" / f"{name}.csv"
+    assert path.is_file(), (project.folder / "log.txt").read_text()[-5000:]
+    rows = pd.read_csv(path)
+    run = rows["n"] > 0
+    assert run.any()
+    assert (rows.loc[run, "n"] == 1).all()
+    assert rows.loc[run, "ours"].map(math.isfinite).all()
+    printed = rows["published"].notna()
+    assert rows.loc[printed & ~run, "not_run"].notna().all()
+    percent = rows["metric"].str.endswith("_pct") & run
+    assert rows.loc[percent, "ours"].between(0, 100).all()
+
+
+def test_the_sample_has_every_kind_of_step():
+    kinds = {step.kind for step in build_plan(SAMPLE, ("scale=smoke", "seeds=[0]")).steps.values()}
+    # The dump of soft labels of images and the tables of experiments belong to every other test of a chain.
+    assert set(FUNCTIONS) - kinds <= {"softlabels", "tables", "class_structure", "statistics"}
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_sample_of_the_papers_tables_runs(sample, name):
+    check_table(sample, name)
+
+
+def test_the_report_shows_published_tables(sample):
+    page = (sample.folder / "results" / "report.html").read_text()
+    for name in SAMPLE:
+        assert f'id="{name}-table"' in page
+        title = yaml.safe_load((ROOT / "config" / "paper" / f"{name}.yaml").read_text())["description"]
+        assert title in page
+    assert "the numbers mean nothing" in page
+
+
+def test_the_same_tables_again_have_nothing_to_do(sample):
+    done = sample.run(
+        "snakemake", "--cores", "2", "--config", f"paper=[{','.join(SAMPLE)}]", "scale=smoke", "seeds=1"
+    )
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.papers
+@pytest.mark.parametrize("name", paper_names())
+def test_every_published_table_runs(every, name):
+    check_table(every, name)
