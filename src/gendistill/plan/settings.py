@@ -1,6 +1,8 @@
 """Read the settings: composed by Hydra once per state of `config/`, then from a small cache."""
 
 import contextlib
+import copy
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -44,6 +46,12 @@ def load_group(group: str, name: Any, where: str = "") -> Settings:
             f"{group} = {name}: there is no such {group}. Allowed: {allowed}. Set in {where or 'the settings'}; "
             f"a new one is a file config/{group}/{name}.yaml."
         )
+    return copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
+
+
+@functools.cache
+def _parsed(path: Path, changed: int) -> Settings:
+    """The content of a YAML file; a plan of many networks asks for the same one thousands of times."""
     return whole_numbers(yaml.safe_load(path.read_text()))
 
 
@@ -60,7 +68,7 @@ def read_superclasses(path: Any, where: str) -> dict[str, list[str]]:
             f"list of its classes, such as config/superclasses/cifar100.yaml. Set in {where}."
         )
     try:
-        content = yaml.safe_load(file.read_text())
+        content = _parsed(file, file.stat().st_mtime_ns)
     except yaml.YAMLError as error:
         raise SettingError(f"dataset.superclasses = {path}: {' '.join(str(error).split())}. Set in {where}.") from error
     if not isinstance(content, dict) or not all(isinstance(members, list) for members in content.values()):
