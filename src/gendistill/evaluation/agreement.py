@@ -93,15 +93,17 @@ def agreement(student: Tensor, teacher: Tensor, labels: Tensor, temperature: flo
         float64 (B,) each: `kd_error`: 1 where the two predict different classes, else 0; `ce_loss`: the student's
         cross-entropy with the label, in nats and without the weight alpha that it has in EKD's training loss; `kd_loss`:
         -T^2 sum_k p_k ln q_k in nats, p = softmax(teacher / T), q = softmax(student / T) (EKD's L_KD; its least value is T^2
-        times the entropy of p, not 0); `student_error` and `teacher_error`: 1 where the label is not predicted, else 0.
+        times the entropy of p, not 0); `kd_divergence`: T^2 KL(p || q), the same without that entropy; `student_error` and `teacher_error`: 1 where the label is not predicted, else 0.
     """
     student, teacher = student.double(), teacher.double()
     by_student, by_teacher = student.argmax(1), teacher.argmax(1)
-    p, log_q = (teacher / temperature).softmax(1), (student / temperature).log_softmax(1)
+    log_p, log_q = (teacher / temperature).log_softmax(1), (student / temperature).log_softmax(1)
+    p = log_p.exp()
     return {
         "kd_error": (by_student != by_teacher).double(),
         "ce_loss": F.cross_entropy(student, labels, reduction="none"),
         "kd_loss": -(temperature**2) * (p * log_q).sum(1),
+        "kd_divergence": temperature**2 * (p * (log_p - log_q)).sum(1),
         "student_error": (by_student != labels).double(),
         "teacher_error": (by_teacher != labels).double(),
     }

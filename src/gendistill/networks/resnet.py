@@ -9,7 +9,7 @@ from gendistill.errors import SettingError
 class ResNet(nn.Module):
     """A 3x3 convolution, three groups of n blocks with width, 2 width and 4 width channels, average pooling, a linear layer.
 
-    Works for any image size and number of channels. `features` gives the penultimate layer, shape (B, 4 width).
+    Works for any image size and number of channels.
 
     Args:
         channels: channels of an image.
@@ -27,19 +27,33 @@ class ResNet(nn.Module):
         if depth < 8 or (depth - 2) % 6:
             raise SettingError(f"network.depth = {depth}: must be 6n+2 with n of at least 1: 8, 14, 20, 26, 32, ...")
         blocks = (depth - 2) // 6
-        self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        widths = [width] * blocks + [2 * width] * blocks + [4 * width] * blocks
-        before = [width, *widths[:-1]]
-        self.blocks = nn.Sequential(*(Block(i, o, shortcut) for i, o in zip(before, widths, strict=True)))
+        self.groups = nn.ModuleList()
+        before = width
+        for after in (width, 2 * width, 4 * width):
+            inputs = [before] + [after] * (blocks - 1)
+            self.groups.append(nn.Sequential(*(Block(each, after, shortcut) for each in inputs)))
+            before = after
         self.classifier = nn.Linear(4 * width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image."""
+        maps = [F.relu(self.norm(self.stem(images)))]
+        for group in self.groups:
+            maps.append(group(maps[-1]))
+        return maps[1:]
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """Penultimate features of the last group's output: (B, 4 width, H, W) -> (B, 4 width)."""
+        return last_map.mean(dim=(2, 3))
+
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features: float (B, C, H, W) -> (B, 4 width)."""
-        return self.blocks(F.relu(self.norm(self.conv(images)))).mean(dim=(2, 3))
+        return self.pool(self.maps(images)[-1])
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits: float (B, C, H, W) -> (B, classes)."""

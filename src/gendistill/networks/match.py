@@ -1,0 +1,148 @@
+"""Residual students that match a DenseNet at every stage (Furlanello et al., Born-Again Neural Networks, 2018, section 4.1).
+
+The paper says: the first and last layers are the teacher's, dense blocks are replaced by residual blocks with matched output
+channels times a ratio. It gives no more than names and parameter counts. The readings below come nearest to the counts of its
+Table 5; the teacher that they fit is `densenet_90_60_workshop`, whose transitions leave 480, 660 and 750 channels.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gendistill.networks.densenet import Transition, halved
+from gendistill.networks.preresnet import EXPANSION, Bottleneck
+from gendistill.networks.wide_resnet import WideBlock
+
+
+class MatchWideResNet(nn.Module):
+    """A DenseNet with `units` blocks of a Wide-ResNet in place of each dense block; its transitions stay.
+
+    Args:
+        channels: channels of an image.
+        classes: number of classes.
+        units: blocks of each group.
+        ratio: channels of a group, as a multiple of what the teacher has after the transition.
+        teacher_units: units of each dense block of the teacher.
+        teacher_growth: channels that each of these adds.
+        teacher_first_width: channels of the teacher's first convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        units: int,
+        ratio: float,
+        teacher_units: int = 14,
+        teacher_growth: int = 60,
+        teacher_first_width: int = 120,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, teacher_first_width, 3, padding=1, bias=False)
+        self.groups, self.transitions = nn.ModuleList(), nn.ModuleList()
+        before = teacher_first_width
+        for width in widths(teacher_units, teacher_growth, teacher_first_width):
+            inner = max(1, round(ratio * width))
+            self.groups.append(nn.Sequential(WideBlock(before, inner), *(WideBlock(inner, inner) for _ in range(units - 1))))
+            self.transitions.append(Transition(inner, width))
+            before = width
+        self.norm = nn.BatchNorm2d(before)
+        self.classifier = nn.Linear(before, classes)
+        initialise(self)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image.
+
+        The last one is that of the last transition.
+        """
+        first, second, third = self.groups
+        maps = [first(self.stem(images))]
+        maps.append(second(halved(self.transitions[0](maps[-1]))))
+        last = third(halved(self.transitions[1](maps[-1])))
+        return [*maps, self.transitions[2](last)]
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """Penultimate features of the last map: (B, F, H, W) -> (B, F)."""
+        return F.relu(self.norm(last_map)).mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features: float (B, C, H, W) -> (B, F)."""
+        return self.pool(self.maps(images)[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits: float (B, C, H, W) -> (B, classes)."""
+        return self.classifier(self.features(images))
+
+
+class MatchPreResNet(nn.Module):
+    """A DenseNet with `units` bottlenecks of a Pre-activation ResNet in place of each dense block and transition.
+
+    The first bottleneck of a group changes the number of channels, and in the second and third group halves the resolution.
+
+    Args:
+        channels: channels of an image.
+        classes: number of classes.
+        units: bottlenecks of each group.
+        ratio: channels inside a bottleneck, as a multiple of a quarter of what the teacher has after the transition.
+        teacher_units: units of each dense block of the teacher.
+        teacher_growth: channels that each of these adds.
+        teacher_first_width: channels of the teacher's first convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        units: int,
+        ratio: float,
+        teacher_units: int = 14,
+        teacher_growth: int = 60,
+        teacher_first_width: int = 120,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(channels, teacher_first_width, 3, padding=1, bias=False)
+        self.groups = nn.ModuleList()
+        before = teacher_first_width
+        for i, width in enumerate(widths(teacher_units, teacher_growth, teacher_first_width)):
+            inner = max(1, round(ratio * width / EXPANSION))
+            layers = [Bottleneck(before, inner, width, 1 if i == 0 else 2)]
+            layers += [Bottleneck(width, inner, width) for _ in range(units - 1)]
+            self.groups.append(nn.Sequential(*layers))
+            before = width
+        self.norm = nn.BatchNorm2d(before)
+        self.classifier = nn.Linear(before, classes)
+        initialise(self)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image."""
+        maps = [self.stem(images)]
+        for group in self.groups:
+            maps.append(group(maps[-1]))
+        return maps[1:]
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """Penultimate features of the last group's output: (B, F, H, W) -> (B, F)."""
+        return F.relu(self.norm(last_map)).mean(dim=(2, 3))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features: float (B, C, H, W) -> (B, F)."""
+        return self.pool(self.maps(images)[-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits: float (B, C, H, W) -> (B, classes)."""
+        return self.classifier(self.features(images))
+
+
+def widths(units: int, growth: int, first_width: int) -> list[int]:
+    """Channels after each of three transitions of a DenseNet that halve them."""
+    found, width = [], first_width
+    for _ in range(3):
+        width = (width + units * growth) // 2
+        found.append(width)
+    return found
+
+
+def initialise(network: nn.Module) -> None:
+    """Draw the weights of all convolutions anew, as the families do whose blocks these are."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
