@@ -112,7 +112,7 @@ def test_features_are_the_mean_over_the_pixels_of_the_last_group():
     network = make_trained()
     images = torch.randn(2, 1, 8, 8)
     seen = []
-    network.blocks[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.detach().numpy()))
+    network.groups[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.detach().numpy()))
     features = network.features(images).detach().numpy()
     assert seen[0].shape == (2, 16, 2, 2)
     np.testing.assert_allclose(features, seen[0].mean(axis=(2, 3)), atol=1e-6)
@@ -127,14 +127,18 @@ def test_invalid_depth_is_refused(depth):
 def test_initial_weights_follow_the_seed():
     networks = [make_trained(seed).state_dict() for seed in (0, 0, 1)]
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
-    for name in ("conv.weight", "blocks.2.conv2.weight", "classifier.weight"):
+    for name in ("stem.weight", "groups.2.0.conv2.weight", "classifier.weight"):
         assert not torch.equal(networks[0][name], networks[2][name])
 
 
 def test_convolutions_start_with_the_variance_of_he():
     torch.manual_seed(0)
     network = ResNet(3, 10, 8)
-    for convolution, outputs in ((network.blocks[1].conv1, 32), (network.blocks[2].conv1, 64), (network.blocks[2].conv2, 64)):
+    for convolution, outputs in (
+        (network.groups[1][0].conv1, 32),
+        (network.groups[2][0].conv1, 64),
+        (network.groups[2][0].conv2, 64),
+    ):
         assert convolution.weight.std().item() == pytest.approx(np.sqrt(2 / (9 * outputs)), rel=0.04)
 
 

@@ -72,9 +72,7 @@ def test_the_report_shows_published_tables(sample):
 
 
 def test_the_same_tables_again_have_nothing_to_do(sample):
-    done = sample.run(
-        "snakemake", "--cores", "2", "--config", f"paper=[{','.join(SAMPLE)}]", "scale=smoke", "seeds=1"
-    )
+    done = sample.run("snakemake", "--cores", "2", "--config", f"paper=[{','.join(SAMPLE)}]", "scale=smoke", "seeds=1")
     assert "Nothing to be done" in done.stdout + done.stderr
 
 

@@ -1,7 +1,9 @@
-"""ResNet for large images (He et al., Deep Residual Learning for Image Recognition, 2016, Table 1), built by torchvision.
+"""ResNet for large images (He et al., Deep Residual Learning for Image Recognition, 2016, Table 1), of torchvision's blocks.
 
 torchvision's bottlenecks have the stride in the 3x3 convolution (in the paper, in the first 1x1 convolution).
 """
+
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,25 +22,31 @@ class ImageNetResNet(nn.Module):
     Args:
         channels: channels of an image.
         classes: number of classes.
+        width: channels of the first group's 3x3 convolutions; 64 in the paper.
         depth: 18 or 34, with two 3x3 convolutions a block; 50, 101 or 152, with bottlenecks; 10, one block a group, for trials.
 
     Raises:
         SettingError: there is no such depth.
     """
 
-    def __init__(self, channels: int, classes: int, depth: int) -> None:
+    def __init__(self, channels: int, classes: int, depth: int, width: int = 64) -> None:
         super().__init__()
         if depth not in BLOCKS:
             raise SettingError(f"network.depth = {depth}: must be one of {', '.join(map(str, BLOCKS))}")
         resnet = import_torchvision().models.resnet
-        built = resnet.ResNet(resnet.Bottleneck if depth >= 50 else resnet.BasicBlock, list(BLOCKS[depth]), num_classes=classes)
-        self.stem = built.conv1
-        if channels != 3:
-            self.stem = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(self.stem.weight, mode="fan_out", nonlinearity="relu")
-        self.norm = built.bn1
-        self.groups = nn.ModuleList([built.layer1, built.layer2, built.layer3, built.layer4])
-        self.classifier = built.fc
+        block = resnet.Bottleneck if depth >= 50 else resnet.BasicBlock
+        self.stem = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        before, groups = width, []
+        for i, blocks in enumerate(BLOCKS[depth]):
+            after, stride = width * 2**i, 1 if i == 0 else 2
+            groups.append(_group(block, before, after, blocks, stride))
+            before = after * block.expansion
+        self.groups = nn.ModuleList(groups)
+        self.classifier = nn.Linear(before, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The output of each group: float (B, C, H, W) -> four of (B, C_i, H_i, W_i), 4, 8, 16 and 32 times smaller."""
@@ -52,9 +60,19 @@ class ImageNetResNet(nn.Module):
         return last_map.mean(dim=(2, 3))
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, F), F being 512, or 2048 with bottlenecks."""
+        """Penultimate features: float (B, C, H, W) -> (B, F), F being 8 width, or 32 width with bottlenecks."""
         return self.pool(self.maps(images)[-1])
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits: float (B, C, H, W) -> (B, classes)."""
         return self.classifier(self.features(images))
+
+
+def _group(block: Any, before: int, after: int, blocks: int, stride: int) -> nn.Sequential:
+    """Blocks of one width; the first changes the number of channels, and the resolution by `stride`."""
+    project = None
+    if stride != 1 or before != after * block.expansion:
+        convolution = nn.Conv2d(before, after * block.expansion, 1, stride=stride, bias=False)
+        project = nn.Sequential(convolution, nn.BatchNorm2d(after * block.expansion))
+    rest = (block(after * block.expansion, after) for _ in range(1, blocks))
+    return nn.Sequential(block(before, after, stride, project), *rest)

@@ -55,10 +55,7 @@ METRICS = {
     "perplexity_val": Metric("network", "validation_perplexity"),
     "perplexity_test": Metric("network", "test_perplexity"),
     **{f"confidence_top{k}_pct": Metric("statistics", f"confidence_top{k}_pct") for k in range(1, 5)},
-    **{
-        name: Metric("agreement", name)
-        for name in ("kd_error_train_pct", "kd_error_test_pct", "ce_loss_train")
-    },
+    **{name: Metric("agreement", name) for name in ("kd_error_train_pct", "kd_error_test_pct", "ce_loss_train")},
     # The printed values are too small to hold the teacher's entropy, as EKD's formula of the loss does.
     "kd_loss_train": Metric("agreement", "kd_divergence_train"),
     "kd_loss_test": Metric("agreement", "kd_divergence_test"),
