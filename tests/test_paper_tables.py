@@ -3,7 +3,6 @@
 import copy
 import json
 import statistics
-from pathlib import Path
 
 import pytest
 
@@ -150,7 +149,7 @@ def test_a_choice_that_cannot_be(config, message):
 
 
 def test_another_scale_than_there_is():
-    with pytest.raises(SettingError, match="'scale/smok'.*full.*smoke"):
+    with pytest.raises(SettingError, match=r"'scale/smok'.*full.*smoke"):
         build_plan([NAME], ("scale=smok",))
 
 

@@ -90,10 +90,13 @@ def agreement(student: Tensor, teacher: Tensor, labels: Tensor, temperature: flo
         temperature: T of the KD loss.
 
     Returns:
-        float64 (B,) each: `kd_error`: 1 where the two predict different classes, else 0; `ce_loss`: the student's
-        cross-entropy with the label, in nats and without the weight alpha that it has in EKD's training loss; `kd_loss`:
-        -T^2 sum_k p_k ln q_k in nats, p = softmax(teacher / T), q = softmax(student / T) (EKD's L_KD; its least value is T^2
-        times the entropy of p, not 0); `kd_divergence`: T^2 KL(p || q), the same without that entropy; `student_error` and `teacher_error`: 1 where the label is not predicted, else 0.
+        float64 (B,) each, losses in nats:
+        `kd_error`: 1 where the two predict different classes, else 0;
+        `ce_loss`: the student's cross-entropy with the label, without the weight alpha that it has in EKD's training loss;
+        `kd_loss`: -T^2 sum_k p_k ln q_k, p = softmax(teacher / T), q = softmax(student / T): EKD's L_KD, at least T^2 times
+        the entropy of p;
+        `kd_divergence`: T^2 KL(p || q), the same without that entropy;
+        `student_error` and `teacher_error`: 1 where the label is not predicted, else 0.
     """
     student, teacher = student.double(), teacher.double()
     by_student, by_teacher = student.argmax(1), teacher.argmax(1)
