@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendistill.networks.grouped import PreActivation, draw_convolutions
 
-class DenseNet(nn.Module):
+
+class DenseNet(PreActivation):
     """A 3x3 convolution, three dense blocks with transitions between them, batch norm, average pooling, a linear layer.
 
     Works for any image size and number of channels.
@@ -55,9 +57,7 @@ class DenseNet(nn.Module):
                 width = after
         self.norm = nn.BatchNorm2d(width)
         self.classifier = nn.Linear(width, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        draw_convolutions(self)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The output of each block: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image.
@@ -70,18 +70,6 @@ class DenseNet(nn.Module):
         if len(self.transitions) == 3:
             maps[-1] = self.transitions[2](maps[-1])
         return maps
-
-    def pool(self, last_map: Tensor) -> Tensor:
-        """Penultimate features of the last map: (B, F, H, W) -> (B, F)."""
-        return F.relu(self.norm(last_map)).mean(dim=(2, 3))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, F)."""
-        return self.pool(self.maps(images)[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (B, C, H, W) -> (B, classes)."""
-        return self.classifier(self.features(images))
 
 
 def halved(x: Tensor) -> Tensor:

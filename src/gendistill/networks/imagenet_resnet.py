@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from gendistill.data.torchvision_import import import_torchvision
 from gendistill.errors import SettingError
+from gendistill.networks.grouped import Grouped, draw_convolutions
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-class ImageNetResNet(nn.Module):
+class ImageNetResNet(Grouped):
     """A 7x7 convolution and max pooling, each with stride 2, four groups of blocks, average pooling, a linear layer.
 
     Works for any image size and number of channels, but divides the resolution by 32.
@@ -44,28 +45,11 @@ class ImageNetResNet(nn.Module):
             before = after * block.expansion
         self.groups = nn.ModuleList(groups)
         self.classifier = nn.Linear(before, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        draw_convolutions(self)
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each group: float (B, C, H, W) -> four of (B, C_i, H_i, W_i), 4, 8, 16 and 32 times smaller."""
-        maps = [F.max_pool2d(F.relu(self.norm(self.stem(images))), 3, stride=2, padding=1)]
-        for group in self.groups:
-            maps.append(group(maps[-1]))
-        return maps[1:]
-
-    def pool(self, last_map: Tensor) -> Tensor:
-        """Penultimate features of the last group's output: (B, F, H, W) -> (B, F)."""
-        return last_map.mean(dim=(2, 3))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, F), F being 8 width, or 32 width with bottlenecks."""
-        return self.pool(self.maps(images)[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (B, C, H, W) -> (B, classes)."""
-        return self.classifier(self.features(images))
+    def begin(self, images: Tensor) -> Tensor:
+        """What comes before the first group: float (B, C, H, W) -> (B, width, H / 4, W / 4)."""
+        return F.max_pool2d(F.relu(self.norm(self.stem(images))), 3, stride=2, padding=1)
 
 
 def _group(block: Any, before: int, after: int, blocks: int, stride: int) -> nn.Sequential:

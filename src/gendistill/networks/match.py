@@ -5,15 +5,15 @@ channels times a ratio. It gives no more than names and parameter counts. The re
 Table 5; the teacher that they fit is `densenet_90_60_workshop`, whose transitions leave 480, 660 and 750 channels.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.networks.densenet import Transition, halved
+from gendistill.networks.grouped import PreActivation, draw_convolutions
 from gendistill.networks.preresnet import EXPANSION, Bottleneck
 from gendistill.networks.wide_resnet import WideBlock
 
 
-class MatchWideResNet(nn.Module):
+class MatchWideResNet(PreActivation):
     """A DenseNet with `units` blocks of a Wide-ResNet in place of each dense block; its transitions stay.
 
     Args:
@@ -47,7 +47,7 @@ class MatchWideResNet(nn.Module):
             before = width
         self.norm = nn.BatchNorm2d(before)
         self.classifier = nn.Linear(before, classes)
-        initialise(self)
+        draw_convolutions(self)
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image.
@@ -60,20 +60,8 @@ class MatchWideResNet(nn.Module):
         last = third(halved(self.transitions[1](maps[-1])))
         return [*maps, self.transitions[2](last)]
 
-    def pool(self, last_map: Tensor) -> Tensor:
-        """Penultimate features of the last map: (B, F, H, W) -> (B, F)."""
-        return F.relu(self.norm(last_map)).mean(dim=(2, 3))
 
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, F)."""
-        return self.pool(self.maps(images)[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (B, C, H, W) -> (B, classes)."""
-        return self.classifier(self.features(images))
-
-
-class MatchPreResNet(nn.Module):
+class MatchPreResNet(PreActivation):
     """A DenseNet with `units` bottlenecks of a Pre-activation ResNet in place of each dense block and transition.
 
     The first bottleneck of a group changes the number of channels, and in the second and third group halves the resolution.
@@ -110,26 +98,7 @@ class MatchPreResNet(nn.Module):
             before = width
         self.norm = nn.BatchNorm2d(before)
         self.classifier = nn.Linear(before, classes)
-        initialise(self)
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image."""
-        maps = [self.stem(images)]
-        for group in self.groups:
-            maps.append(group(maps[-1]))
-        return maps[1:]
-
-    def pool(self, last_map: Tensor) -> Tensor:
-        """Penultimate features of the last group's output: (B, F, H, W) -> (B, F)."""
-        return F.relu(self.norm(last_map)).mean(dim=(2, 3))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, F)."""
-        return self.pool(self.maps(images)[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (B, C, H, W) -> (B, classes)."""
-        return self.classifier(self.features(images))
+        draw_convolutions(self)
 
 
 def widths(units: int, growth: int, first_width: int) -> list[int]:
@@ -139,10 +108,3 @@ def widths(units: int, growth: int, first_width: int) -> list[int]:
         width = (width + units * growth) // 2
         found.append(width)
     return found
-
-
-def initialise(network: nn.Module) -> None:
-    """Draw the weights of all convolutions anew, as the families do whose blocks these are."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -4,11 +4,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import SettingError
+from gendistill.networks.grouped import PreActivation, draw_convolutions
 
 EXPANSION = 4
 
 
-class PreResNet(nn.Module):
+class PreResNet(PreActivation):
     """A 3x3 convolution, three groups of n bottlenecks with 4, 8 and 16 width channels, batch norm, pooling, a linear layer.
 
     Works for any image size and number of channels.
@@ -39,28 +40,7 @@ class PreResNet(nn.Module):
             before = after
         self.norm = nn.BatchNorm2d(before)
         self.classifier = nn.Linear(before, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image."""
-        maps = [self.stem(images)]
-        for group in self.groups:
-            maps.append(group(maps[-1]))
-        return maps[1:]
-
-    def pool(self, last_map: Tensor) -> Tensor:
-        """Penultimate features of the last group's output: (B, 16 width, H, W) -> (B, 16 width)."""
-        return F.relu(self.norm(last_map)).mean(dim=(2, 3))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, 16 width)."""
-        return self.pool(self.maps(images)[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (B, C, H, W) -> (B, classes)."""
-        return self.classifier(self.features(images))
+        draw_convolutions(self)
 
 
 class Bottleneck(nn.Module):

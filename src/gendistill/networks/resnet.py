@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import SettingError
+from gendistill.networks.grouped import Grouped, draw_convolutions
 
 
-class ResNet(nn.Module):
+class ResNet(Grouped):
     """A 3x3 convolution, three groups of n blocks with width, 2 width and 4 width channels, average pooling, a linear layer.
 
     Works for any image size and number of channels.
@@ -36,28 +37,11 @@ class ResNet(nn.Module):
             self.groups.append(nn.Sequential(*(Block(each, after, shortcut) for each in inputs)))
             before = after
         self.classifier = nn.Linear(4 * width, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        draw_convolutions(self)
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image."""
-        maps = [F.relu(self.norm(self.stem(images)))]
-        for group in self.groups:
-            maps.append(group(maps[-1]))
-        return maps[1:]
-
-    def pool(self, last_map: Tensor) -> Tensor:
-        """Penultimate features of the last group's output: (B, 4 width, H, W) -> (B, 4 width)."""
-        return last_map.mean(dim=(2, 3))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, 4 width)."""
-        return self.pool(self.maps(images)[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (B, C, H, W) -> (B, classes)."""
-        return self.classifier(self.features(images))
+    def begin(self, images: Tensor) -> Tensor:
+        """What comes before the first group: float (B, C, H, W) -> (B, width, H, W)."""
+        return F.relu(self.norm(self.stem(images)))
 
 
 class Block(nn.Module):

@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import SettingError
+from gendistill.networks.grouped import PreActivation, draw_convolutions
 
 
-class WideResNet(nn.Module):
+class WideResNet(PreActivation):
     """A 3x3 convolution, three groups of n blocks with 1, 2 and 4 times base x width channels, batch norm, pooling, a linear layer.
 
     Works for any image size and number of channels.
@@ -38,28 +39,7 @@ class WideResNet(nn.Module):
             before = after
         self.norm = nn.BatchNorm2d(before)
         self.classifier = nn.Linear(before, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image."""
-        maps = [self.stem(images)]
-        for group in self.groups:
-            maps.append(group(maps[-1]))
-        return maps[1:]
-
-    def pool(self, last_map: Tensor) -> Tensor:
-        """Penultimate features of the last group's output: (B, 4 base width, H, W) -> (B, 4 base width)."""
-        return F.relu(self.norm(last_map)).mean(dim=(2, 3))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate features: float (B, C, H, W) -> (B, 4 base width)."""
-        return self.pool(self.maps(images)[-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: float (B, C, H, W) -> (B, classes)."""
-        return self.classifier(self.features(images))
+        draw_convolutions(self)
 
 
 class WideBlock(nn.Module):
