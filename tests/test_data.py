@@ -26,6 +26,7 @@ from gendistill.data.cifar import load_cifar10
 from gendistill.data.images import Images, check_images, draw_per_class, hold_out_validation, load_images, save_images
 from gendistill.data.own import load_folder, load_npz
 from gendistill.data.prepare import prepare_dataset
+from gendistill.data.superclasses import apply_superclasses
 from gendistill.data.torchvision_import import import_torchvision
 from gendistill.errors import SettingError, UserError
 from gendistill.plan.fingerprint import fingerprint
@@ -42,8 +43,7 @@ def prepare(name: str, folder: Path, path: Path | str | None = None, **changes: 
     """What later steps read of a data set of `config/dataset`, prepared as the dataset step does it."""
     settings = {**load_group("dataset", name), **changes}
     settings.pop("path", None)
-    if settings.get("superclasses"):
-        settings["superclasses"] = read_superclasses(settings["superclasses"], "the test")
+    settings.pop("superclasses")
     metrics = prepare_dataset(settings, {}, folder, Runtime(source={"path": str(path)} if path else {}))
     write_receipt(folder, {}, ("dataset.safetensors",), metrics, {})
     data = load_images(folder)
@@ -225,7 +225,8 @@ def test_cifar_arrives_as_it_is_in_the_archive(site, work, monkeypatch, name):
 
 def test_cifar100_has_its_20_superclasses_of_5(site, work, monkeypatch):
     make_cifar("CIFAR100", *site, monkeypatch)
-    data = prepare("cifar100", work / "out")
+    superclasses = read_superclasses("config/superclasses/cifar100.yaml", "the test")
+    data = apply_superclasses(prepare("cifar100", work / "out"), superclasses)
     assert len(data.superclasses) == len(set(data.superclasses)) == 20
     assert np.bincount(data.superclass_of).tolist() == [5] * 20
     found = {data.superclasses[i]: {c for c, s in zip(data.classes, data.superclass_of, strict=True) if s == i} for i in range(20)}
@@ -238,7 +239,8 @@ def test_superclasses_are_those_of_the_original(site, work, monkeypatch):
         pytest.skip(f"the original list of classes is not at {SHARED_CIFAR100}")
     original = json.loads((SHARED_CIFAR100 / "classes.json").read_text())
     make_cifar("CIFAR100", *site, monkeypatch)
-    data = prepare("cifar100", work / "out")
+    superclasses = read_superclasses("config/superclasses/cifar100.yaml", "the test")
+    data = apply_superclasses(prepare("cifar100", work / "out"), superclasses)
     assert data.classes == original["fine_labels"]
     named = {name: data.superclasses[s] for name, s in zip(data.classes, data.superclass_of, strict=True)}
     assert named == original["superclass_of"]
@@ -347,6 +349,7 @@ def test_beside_a_matching_torchvision_nothing_is_declared(tmp_path):
     (tmp_path / "torchvision/datasets.py").write_text("")
     code = """
 import sys
+from gendistill.data.superclasses import apply_superclasses
 from gendistill.data.torchvision_import import import_torchvision
 module = import_torchvision()
 print(module.MARK, module is sys.modules["torchvision"], "torch" in sys.modules)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from gendistill.data import on_disk
 from gendistill.data.decode import centre_view, crop_of, random_view
-from gendistill.data.images import Images, save_images
-from gendistill.data.on_disk import MEAN, STD, FileImages, FileIndex, hold_out, is_index, load_index, save_index
+from gendistill.data.images import Images, is_index, save_images
+from gendistill.data.on_disk import MEAN, STD, FileImages, FileIndex, hold_out, load_index, save_index
 from gendistill.data.torchvision_import import import_torchvision
 from gendistill.errors import UserError
 from gendistill.receipt import write_receipt

@@ -1,9 +1,11 @@
 """Studies that cannot be: refused by the plan, before anything is trained."""
 
+import shutil
+
 import pytest
 
 from gendistill.errors import SettingError
-from gendistill.plan import build_plan
+from gendistill.plan import build_plan, code
 
 # One lineage of one generation, on CIFAR-100.
 ONE = ("seeds=[0]", "generations=1", "scratch=0")
@@ -64,15 +66,16 @@ def test_a_file_of_superclasses_that_is_none(tmp_path, content):
     assert "dataset.superclasses" in refused(f"dataset.superclasses={tmp_path}/own.yaml")
 
 
-def test_superclasses_are_part_of_the_id(tmp_path):
-    (tmp_path / "own.yaml").write_text("all: [a]")
-    ids = [
-        build_plan(["cifar100_short"], (*ONE, o)).of_kind("dataset")[0].id
-        for o in ("seeds=[0]", f"dataset.superclasses={tmp_path}/own.yaml")
-    ]
-    (tmp_path / "own.yaml").write_text("all: [b]")
-    ids.append(build_plan(["cifar100_short"], (*ONE, f"dataset.superclasses={tmp_path}/own.yaml")).of_kind("dataset")[0].id)
-    assert len(set(ids)) == 3
+def test_superclasses_are_part_of_what_compares_them_and_of_no_network(tmp_path):
+    plans = []
+    for content in ("all: [a]", "all: [b]", "name: [a]"):
+        (tmp_path / "own.yaml").write_text(content)
+        plans.append(build_plan(["cifar100_short"], (*ONE, f"dataset.superclasses={tmp_path}/own.yaml")))
+    plans.append(build_plan(["cifar100_short"], ONE))
+    for kind, count in (("dataset", 1), ("patriarch", 1), ("generation", 1), ("class_structure", 4)):
+        assert len({plan.of_kind(kind)[0].id for plan in plans}) == count
+    (tables,) = plans[-1].of_kind("tables")
+    assert "structure" in tables.settings["tables"]
 
 
 def test_a_patriarch_has_no_teacher_to_share_layers_with():
@@ -130,3 +133,43 @@ def test_a_study_of_text_has_steps_of_its_own():
     assert kinds == {"text", "language_patriarch", "language_softlabels", "language_generation", "tables"}
     (tables,) = plan.of_kind("tables")
     assert tables.settings["tables"] == ["perplexity"]
+
+
+def test_transfer_from_text_to_images():
+    message = refused(*FOR_TEXT, "~recipe.evaluate_every", "transfer=[digits8x8]")
+    assert "network = lstm_small: it is for text, but the data set digits8x8 has images" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("recipe.epochs=abc", ("recipe.epochs = 'abc'", "an integer")),
+        ("recipe.batch_size=-1", ("recipe.batch_size = -1",)),
+        ("network.depth=9", ("network.depth = 9", "6n+2")),
+        ("scale.recipe.images.epochs_divided_by=0", ("scale.recipe.images.epochs_divided_by = 0",)),
+        ("~scale.network.resnet8", ("network = resnet8: scale smoke does not say how to shrink it",)),
+    ],
+)
+def test_smoke_finds_the_mistakes_that_full_scale_would(override, parts):
+    message = refused("scale=smoke", override)
+    for part in parts:
+        assert part in message
+
+
+def test_how_files_are_read_is_part_of_studies_on_disk_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    on_disk = ("dataset=imagenet", f"dataset.path={tmp_path}", "network=resnet18", "recipe=imagenet_tt", "recipe.epochs=1")
+    plan = build_plan(["cifar100_short"], (*ONE, *on_disk, "soft_labels=online"))
+    steps = [*plan.of_kind("patriarch"), *plan.of_kind("generation")]
+    assert all("gendistill.data.on_disk" in step.code for step in steps)
+    plan = build_plan(["cifar100_short"], ONE)
+    assert not any("gendistill.data.on_disk" in step.code for step in plan.steps.values())
+    # Not through an import either.
+    source = (code.SOURCE / "gendistill/data/decode.py").read_text()
+    before = code.code_hash("gendistill.training.run")
+    copied = tmp_path / "src"
+    shutil.copytree(code.SOURCE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    (copied / "gendistill/data/decode.py").write_text(source + "\nADDED = 1\n")
+    monkeypatch.setattr(code, "SOURCE", copied)
+    assert code.code_hash("gendistill.training.run") == before
+    assert code.code_hash("gendistill.data.on_disk") != steps[0].code["gendistill.data.on_disk"]

@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_refused(dataset, taught, tmp_path):
     for change in ({"needs": ["maps"]}, {"distil_until": 0.5}):
         with pytest.raises(SettingError, match=r"objective\.name = ban_label: cannot be used for text"):
             train(tmp_path / "c", dataset, {**FROM_BOTH, **change}, inputs={"teacher": taught["teacher"]})
-    with pytest.raises(UserError, match="stopped before all soft labels were written"):
+    with pytest.raises(InterruptedTraining, match="stopped before all soft labels were written"):
         inputs = {"dataset": dataset, "teacher": taught["teacher"]}
         dump.dump_language_soft_labels({"batch_size": BATCH}, inputs, tmp_path / "d", stop_at(0))
     assert not (tmp_path / "d/softlabels.npy").exists()

@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 from gendistill.errors import SettingError, UserError
-from gendistill.plan import Plan, build_plan, read_choice
+from gendistill.plan import Plan, build_plan, paper, read_choice
 from gendistill.plan.build import add_experiment
 from gendistill.plan.paper import matches, read_reference, slug
 from gendistill.plan.settings import compose_experiment, paper_names
@@ -95,12 +95,95 @@ def test_a_printed_value_that_two_cells_name_is_an_error():
     [
         ({"lineage": "nothing"}, r"lineage = nothing: there is no such lineage. Allowed: ban\."),
         ({"lineage": "ban", "generation": 6}, r"generation = 6: lineage ban has generations 0 to 5"),
-        ({"lineage": "ban", "ensemble": "0..9"}, r"generation = 6: lineage ban has generations 0 to 5"),
+        ({"lineage": "ban", "ensemble": "0..9"}, r"generation = 9: lineage ban has generations 0 to 5"),
+        ({"lineage": "ban", "ensemble": "3..1"}, r"ensemble = 3\.\.1: 3 is after 1"),
+        ({"lineage": "ban", "ensemble": "1-2"}, r"ensemble = '1-2': not allowed. It must be generations as FIRST\.\.LAST"),
+        ({"lineage": "{net}"}, r"\{net\}: only \{row\}, \{network\}"),
+        ({"lineage": "{}"}, r"only \{row\}, \{network\}"),
+        ({"lineage": "ban", "ensemble": "0..1", "scratch": 2}, "a cell is one thing, not several"),
+        ({"lineage": "ban", "scratch": 2, "generation": 1}, "a cell is one thing, not several"),
+        ({"lineage": "ban", "best_of": "1..2"}, "test_accuracy_pct cannot be had from"),
+        ({"lineage": "ban", "fine_tune": "digits8x8"}, r"fine_tune with recipe"),
+        ({"lineage": "ban", "recipe": "digits"}, r"fine_tune with recipe"),
+        ({"lineage": "ban", "transfer": "pydoc"}, "it is for images, but the data set pydoc has text"),
+        ({"lineage": "ban", "transfer": "nothing"}, "dataset = nothing: there is no such dataset"),
+        ({"lineage": "ban", "fine_tune": "digits8x8", "recipe": "pydoc_lstm"}, "recipe = pydoc_lstm: it is for text"),
     ],
 )
-def test_a_cell_that_the_lineages_do_not_have_is_an_error(source, message):
+def test_a_cell_that_cannot_be_is_an_error(source, message):
+    row = {"network": "ResNet-110", "method": "ban", "generation": "1", "metric": "test_accuracy_pct"}
     with pytest.raises(SettingError, match=message):
-        plan_with(cells=[{"for": {}, "is": source}])
+        plan_with(reference=[], rows=[row], cells=[{"for": {}, "is": source}])
+
+
+@pytest.mark.parametrize(
+    ("metric", "source", "message"),
+    [
+        ("perplexity_test", {}, "perplexity_test cannot be had from .* of images"),
+        ("best_test_accuracy_pct", {}, "best_test_accuracy_pct cannot be had from"),
+        ("params_millions", {"ensemble": "0..1"}, "params_millions cannot be had from"),
+        ("confidence_top1_pct", {"transfer": "digits8x8"}, "confidence_top1_pct cannot be had from"),
+        ("kd_error_test_pct", {"generation": 0}, "generation 0 of ban, which has no teacher"),
+        ("test_error_pct", {"generation": 7}, "generation = 7: lineage ban has generations 0 to 5"),
+    ],
+)
+def test_a_metric_that_a_source_does_not_have_is_an_error(metric, source, message):
+    row = {"network": "ResNet-110", "method": "ban", "generation": "1", "metric": metric}
+    with pytest.raises(SettingError, match=message):
+        plan_with(reference=[], rows=[row], cells=[{"for": {}, "is": {"lineage": "ban", **source}}])
+
+
+def test_class_distances_need_superclasses():
+    settings = copy.deepcopy(compose_experiment("tolerant_teachers_table2"))
+    settings["dataset"]["superclasses"] = None
+    with pytest.raises(SettingError, match=r"dataset cifar100 has none. Set dataset\.superclasses"):
+        add_experiment(Plan(), "tolerant_teachers_table2", settings)
+
+
+def test_entries_that_name_no_row_are_errors():
+    cells = [{"for": {"method": "ban"}, "is": {"lineage": "ban"}}]
+    typo = {"row": "Gen #9"}
+    with pytest.raises(SettingError, match=r"table\.cells: for = \{'row': 'Gen #9'\}: no row of the table is so"):
+        plan_with(cells=[*cells, {"for": typo, "is": {"lineage": "ban"}}])
+    with pytest.raises(SettingError, match=r"table\.not_run: for = \{'row': 'Gen #9'\}: no row"):
+        plan_with(cells=cells, not_run=[{"for": typo, "why": "a test"}])
+    row = {"network": "ResNet-110", "method": "other", "metric": "test_error_pct"}
+    with pytest.raises(SettingError, match=r"0 cells and 0 entries of table\.not_run name the row .*method = other"):
+        plan_with(rows=[row], cells=cells)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"), [(",value,", ",val,", "has no column value"), (",99.28,", ",~99,", "value = ~99: must be a number")]
+)
+def test_a_damaged_reference_file_is_an_error(tmp_path, monkeypatch, old, new, message):
+    text = (paper.CONFIG / "reference" / f"{NAME}.csv").read_text()
+    assert old in text
+    (tmp_path / "config" / "reference").mkdir(parents=True)
+    (tmp_path / "config" / "reference" / "own.csv").write_text(text.replace(old, new, 1))
+    monkeypatch.setattr(paper, "CONFIG", tmp_path / "config")
+    with pytest.raises(SettingError, match=message):
+        read_reference(["own"])
+
+
+def test_steps_that_no_cell_reads_are_not_planned():
+    settings = copy.deepcopy(compose_experiment(NAME))
+    settings["lineages"]["unused"] = {"objective": "cwtm", "generations": 2}
+    plan = Plan()
+    add_experiment(plan, NAME, settings)
+    before = len(plan.steps)
+    plan.prune()
+    # Two students and the labels of the first; patriarch and its labels are those of the other lineage.
+    assert before - len(plan.steps) == 3
+    assert not [role for role in plan.roles if "unused-gen1" in role or "unused-gen2" in role]
+    assert set(plan.roles.values()) <= set(plan.steps)
+
+
+@pytest.mark.parametrize("name", paper_names())
+def test_every_step_of_a_table_has_a_readable_name(name):
+    plan = build_plan([name], ("seeds=[0]",), without_data=True)
+    named = set(plan.roles.values())
+    # A patriarch that several lineages share has several names, every other step at least one.
+    assert named == set(plan.steps)
 
 
 def test_an_unknown_key_of_a_cell_is_an_error():
@@ -109,8 +192,10 @@ def test_an_unknown_key_of_a_cell_is_an_error():
 
 
 def test_placeholders_stand_for_the_rows_own_words():
-    plan = plan_with(cells=[{"for": {}, "is": {"lineage": "{method}", "ensemble": "0..{generation}"}}])
+    rows = [{"network": "ResNet-110", "method": "ban", "generation": str(k), "metric": "test_error_pct"} for k in (1, 3, 5)]
+    plan = plan_with(reference=[], rows=rows, cells=[{"for": {}, "is": {"lineage": "{method}", "ensemble": "0..{generation}"}}])
     step = table_step(plan)
+    assert len(step.settings["cells"]) == 3
     for cell in step.settings["cells"]:
         generation = int(step.settings["rows"][cell["row"]]["generation"])
         (name,) = cell["steps"]
@@ -129,6 +214,7 @@ def test_rows_that_the_paper_prints_no_numbers_for():
 def test_choosing_published_tables():
     assert read_choice({"paper": NAME}) == ([NAME], ())
     assert read_choice({"paper": "all"})[0] == paper_names()
+    assert read_choice({"paper": ["all", NAME]})[0] == paper_names()
     assert read_choice({"paper": [NAME], "experiments": ["demo"], "scale": "smoke"}) == (["demo", NAME], ("scale=smoke",))
     assert read_choice({"paper": NAME, "seeds": 2})[1] == ("seeds=[0, 1]",)
     assert read_choice({})[0] == ["demo"]
@@ -140,6 +226,8 @@ def test_choosing_published_tables():
         ({"paper": "tabel"}, "paper = tabel: there is no such published table. Allowed: all, "),
         ({"paper": NAME, "seeds": 0}, "seeds = 0: must be the number of seeds"),
         ({"paper": NAME, "seeds": "two"}, "seeds = two: must be"),
+        ({"paper": NAME, "seeds": True}, "seeds = True: must be"),
+        ({"paper": []}, "must name at least one of"),
         ({"papers": NAME}, "papers = tolerant_teachers_table1: unknown. Allowed in snakemake --config: experiments, paper"),
     ],
 )
@@ -164,6 +252,7 @@ def test_a_value_in_the_form_that_the_paper_prints():
     assert in_form("as_is", [12.5]) == 12.5
     assert in_form("accuracy", [12.5]) == 87.5
     assert in_form("millions", [16_120_000]) == pytest.approx(16.12)
+    assert in_form("tenth", [1.46]) == pytest.approx(0.146)
     assert in_form("best_accuracy", [30.0, 27.5, 28.0]) == 72.5
 
 

@@ -289,7 +289,7 @@ def test_an_id_is_a_slug_and_a_hash_of_the_spec():
     step = make_step("generation", "s", settings, {"m": "h"}, {"dataset": data, "networks": [data, data]})
     spec = {
         "kind": "generation",
-        "settings": {"network": {"depth": 8}, "list": [{"y": 1}], "seed": 0},
+        "settings": {"network": {"depth": 8}, "list": [{"name": "x", "y": 1}], "seed": 0},
         "code": {"m": "h"},
         "inputs": {"dataset": f"dataset/{data.id}", "networks": [f"dataset/{data.id}"] * 2},
     }

@@ -10,7 +10,7 @@ import torch
 
 from gendistill.data.images import Images, save_images
 from gendistill.data.views import ViewSpace
-from gendistill.errors import UserError
+from gendistill.errors import InterruptedTraining, UserError
 from gendistill.networks.trained import Description, load_network, save_network
 from gendistill.runtime import Runtime
 from gendistill.softlabels import dump
@@ -146,7 +146,7 @@ def test_two_dumps_are_the_same_bits(made, tmp_path):
 
 def test_a_stopped_dump_leaves_no_store(made, tmp_path):
     answers = iter([False, True])
-    with pytest.raises(UserError, match="stopped"):
+    with pytest.raises(InterruptedTraining, match="stopped"):
         dump.dump_soft_labels(SETTINGS, made[1], tmp_path / "new", Runtime("cpu", stop_requested=lambda: next(answers)))
     assert list((tmp_path / "new").iterdir()) == []
 

@@ -88,11 +88,14 @@ def _papers(given: argparse.Namespace) -> int:
 
 def _code_hashes(given: argparse.Namespace) -> int:
     from gendistill.plan.code import code_hash
-    from gendistill.plan.paths import SOURCE
+    from gendistill.plan.paths import CONFIG
+    from gendistill.plan.runs import ON_DISK
+    from gendistill.plan.settings import load_group
 
-    modules = {function.partition(":")[0] for function in FUNCTIONS.values()}
-    for package in ("data", "networks", "objectives"):
-        modules |= {f"gendistill.{package}.{path.stem}" for path in (SOURCE / "gendistill" / package).glob("[!_]*.py")}
+    modules = {function.partition(":")[0] for function in FUNCTIONS.values()} | {ON_DISK}
+    for group in ("dataset", "network", "objective"):
+        members = (path.stem for path in (CONFIG / group).glob("*.yaml"))
+        modules |= {load_group(group, name)["_target_"].rpartition(".")[0] for name in members}
     for module in sorted(modules):
         print(f"{module}: {code_hash(module)}")
     return 0

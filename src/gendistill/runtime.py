@@ -1,4 +1,4 @@
-"""What a step is run with that changes no result: device, threads, progress, and the wish to stop."""
+"""What a step is run with that changes its result by rounding only: device, threads, progress, and the wish to stop."""
 
 import os
 import signal

@@ -20,7 +20,7 @@ from gendistill.plan.build import Plan, add_experiment
 from gendistill.plan.canonical import whole_numbers
 from gendistill.plan.paths import CONFIG
 from gendistill.plan.settings import compose_experiment, lenient
-from gendistill.plan.step import Step
+from gendistill.plan.step import NETWORKS, Step
 
 
 @hydra.main(config_path=str(CONFIG), config_name="config", version_base="1.3")
@@ -28,14 +28,17 @@ def main(config: DictConfig) -> None:
     """Compose, plan, and run the step that `run` names."""
     hydra_config = HydraConfig.get()
     try:
-        name = hydra_config.runtime.choices["experiment"]
+        name = hydra_config.runtime.choices["experiment"] or hydra_config.runtime.choices["paper"]
         if name is None:
-            raise SettingError("experiment: must be given, for example: python -m gendistill.train experiment=demo")
+            raise SettingError("experiment or paper: one must be given, for example: python -m gendistill.train experiment=demo")
         settings = whole_numbers(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
         plan = Plan()
         add_experiment(plan, name, settings)
+        plan.prune()
         step = choose_step(plan, name)
-        overrides = [o for o in hydra_config.overrides.task if not o.lstrip("+").startswith(("experiment=", "run.", "runtime."))]
+        overrides = [
+            o for o in hydra_config.overrides.task if not o.lstrip("+").startswith(("experiment=", "paper=", "run.", "runtime."))
+        ]
         check_inputs(plan, step, name, overrides)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -43,7 +46,7 @@ def main(config: DictConfig) -> None:
     if all(Path(path).exists() for path in step.files):
         print(f"{step.folder} is there already: nothing to be done.")
         return
-    runtime = settings["runtime"]
+    runtime = plan.runtime[step.name]
     code = execute(json.loads(step.to_json()), runtime["device"], runtime["threads"], runtime["checkpoint_every"])
     if code:
         sys.exit(code)
@@ -62,7 +65,7 @@ def choose_step(plan: Plan, experiment: str) -> Step:
     seed = settings["seeds"][0] if run["seed"] is None else run["seed"]
     role = f"{prefix}-gen{run['generation']}-seed{seed}"
     if role not in plan.roles:
-        networks = [r for r, name in plan.roles.items() if name.startswith(("patriarch/", "generation/"))]
+        networks = [r for r, name in plan.roles.items() if plan.steps[name].kind in NETWORKS]
         raise SettingError(
             f"run.lineage = {run['lineage']}, run.generation = {run['generation']}, run.seed = {run['seed']}: there is no network "
             f"{role}. Allowed: {', '.join(networks)}."
@@ -91,9 +94,9 @@ def check_overrides(arguments: list[str]) -> None:
     Raises:
         SettingError: as `compose_experiment`.
     """
-    experiments = [a.partition("=")[2] for a in arguments if a.startswith("experiment=")]
+    experiments = [a.partition("=")[2] for a in arguments if a.startswith(("experiment=", "paper="))]
     if len(experiments) == 1 and not any(a.startswith("-") for a in arguments):
-        compose_experiment(experiments[0], tuple(a for a in arguments if not a.startswith("experiment=")))
+        compose_experiment(experiments[0], tuple(a for a in arguments if not a.startswith(("experiment=", "paper="))))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ rule dataset:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(4000),
+        mem_mb=grows(10000),
         runtime=grows(60),
     params:
         spec=spec("dataset"),

@@ -32,7 +32,7 @@ rule transfer:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
+        mem_mb=grows(10000),
         runtime=grows(60),
     params:
         spec=spec("transfer"),

@@ -128,3 +128,14 @@ def load_images(folder: Path) -> Images:
         arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     parts = {kind: {k.rpartition("_")[0]: v for k, v in arrays.items() if k.endswith(kind)} for kind in ("images", "labels")}
     return Images(**parts, **names)
+
+
+def is_index(folder: Path) -> bool:
+    """Whether a dataset step wrote an index, not pixels; false if its file is missing or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / FILE, framework="numpy") as file:
+            return "index" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False

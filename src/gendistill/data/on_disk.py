@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from gendistill.data.decode import centre_view, random_view
 from gendistill.data.images import FILE, draw_per_class
+from gendistill.data.sources import Data, Source
 from gendistill.files import verified, write_bytes
 
 # Of ImageNet's training images, in units of pixel values: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 255.
@@ -71,17 +73,6 @@ def save_index(index: FileIndex, folder: Path) -> None:
     write_bytes(folder / FILE, save(arrays, metadata={"index": json.dumps(about)}))
 
 
-def is_index(folder: Path) -> bool:
-    """Whether a dataset step wrote an index, not pixels; false if its file is missing or damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(folder / FILE, framework="numpy") as file:
-            return "index" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
-
-
 def load_index(folder: Path) -> FileIndex:
     """Read the index that `save_index` wrote.
 
@@ -96,6 +87,42 @@ def load_index(folder: Path) -> FileIndex:
     parts = {kind: {k.rpartition("_")[0]: v for k, v in arrays.items() if k.endswith(kind)} for kind in ("paths", "labels")}
     paths = {split: [os.fsdecode(path) for path in joined.tobytes().split(b"\0")] for split, joined in parts["paths"].items()}
     return FileIndex(paths, parts["labels"], **about)
+
+
+def prepare_index(index: FileIndex, validation_per_class: int, folder: Path) -> dict[str, Any]:
+    """Write what the dataset step leaves of a data set on disk.
+
+    Returns:
+        The number of images of each split, the classes and the shape that networks are fed.
+
+    Raises:
+        UserError: a class has too few images to hold out as many.
+    """
+    index = hold_out(index, validation_per_class, 0)
+    save_index(index, folder)
+    counts = {f"{split}_images": len(paths) for split, paths in index.paths.items()}
+    return {**counts, "classes": len(index.classes), "shape": [3, index.image_size, index.image_size]}
+
+
+def open_files(folder: Path, root: Path, device: torch.device, threads: int) -> Data:
+    """A data set on disk as a training needs it.
+
+    Args:
+        folder: of the dataset step.
+        root: where the image files lie.
+        device: where the network is.
+        threads: that decode image files.
+
+    Raises:
+        UserError: the index is missing or corrupt.
+    """
+    index = load_index(folder)
+    splits: dict[str, Source] = {
+        split: FileImages(root, paths, index.labels[split], index.image_size, device, threads)
+        for split, paths in index.paths.items()
+    }
+    shape = [3, index.image_size, index.image_size]
+    return Data(splits, len(index.classes), shape, list(MEAN), list(STD), on_disk=True)
 
 
 class FileImages:

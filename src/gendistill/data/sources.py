@@ -4,6 +4,7 @@ A source has `labels`, a length, and three methods: `draw_views` says which view
 views in the order of training, `plain` gives the images themselves, in order, for evaluation.
 """
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendistill.data.images import load_images
-from gendistill.data.on_disk import MEAN, STD, FileImages, is_index, load_index
+from gendistill.data.images import is_index, load_images
 from gendistill.data.views import ViewSpace, draw_views
+
+ON_DISK = "gendistill.data.on_disk"
 
 
 class Source(Protocol):
@@ -94,13 +96,8 @@ def open_data(folder: Path, recipe: dict[str, Any], source: dict[str, Any], devi
         UserError: the file is missing or corrupt.
     """
     if is_index(folder):
-        index = load_index(folder)
-        splits: dict[str, Source] = {
-            split: FileImages(Path(source["path"]), paths, index.labels[split], index.image_size, device, threads)
-            for split, paths in index.paths.items()
-        }
-        shape = [3, index.image_size, index.image_size]
-        return Data(splits, len(index.classes), shape, list(MEAN), list(STD), on_disk=True)
+        # Only steps on such data depend on how files are decoded, so the plan names the module in their specs.
+        return importlib.import_module(ON_DISK).open_files(folder, Path(source["path"]), device, threads)
     data = load_images(folder)
     mean, std = data.mean_and_std()
     space = ViewSpace(recipe["pad"], recipe["flip"])

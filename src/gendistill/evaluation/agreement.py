@@ -35,7 +35,8 @@ def evaluate_agreement(settings: dict[str, Any], inputs: dict[str, Path], folder
 
     Returns:
         The means of the measures of `agreement`, shares in percent, each for the training and for the test images:
-        `kd_error_train_pct`, `ce_loss_train`, `kd_loss_train`, `student_error_train_pct`, `teacher_error_train_pct`, `..._test...`.
+        `kd_error_train_pct`, `ce_loss_train`, `kd_loss_train`, `kd_divergence_train`,
+        `student_error_train_pct`, `teacher_error_train_pct`, `..._test...`.
 
     Raises:
         UserError: an input is missing or corrupt, or student, teacher and data set differ in classes or image shape.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gendistill.data.images import Images, load_images
-from gendistill.data.on_disk import is_index
+from gendistill.data.images import Images, is_index, load_images
+from gendistill.data.superclasses import apply_superclasses
 from gendistill.errors import UserError
 from gendistill.files import write_bytes
 from gendistill.networks.trained import features_of, in_batches, load_network, logits_of
@@ -30,8 +30,8 @@ def evaluate_class_structure(settings: dict[str, Any], inputs: dict[str, Path], 
     students learn from this network; each row is shares that sum to 1. The classes are ordered by superclass.
 
     Args:
-        settings: none.
-        inputs: folders of the `dataset`, which must have superclasses, and of the `network`.
+        settings: `superclasses`: the classes of each superclass, or none where the data set has its own.
+        inputs: folders of the `dataset` and of the `network`.
         folder: of the step.
         runtime: device, log.
 
@@ -47,6 +47,8 @@ def evaluate_class_structure(settings: dict[str, Any], inputs: dict[str, Path], 
     if is_index(inputs["dataset"]):
         raise UserError("class_structure needs superclasses, and a data set whose images stay on disk has none. Leave it out.")
     data = load_images(inputs["dataset"])
+    if settings.get("superclasses"):
+        data = apply_superclasses(data, settings["superclasses"])
     check_superclasses(data)
     superclass_of = np.array(data.superclass_of)
     network, description = load_network(inputs["network"], device)

@@ -12,6 +12,8 @@ from gendistill.files import verified
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
 
+TOP = 5
+
 
 def evaluate_ensemble(settings: dict[str, Any], inputs: dict[str, list[Path]], folder: Path, runtime: "Runtime") -> dict[str, Any]:
     """Error of the average of the members' outputs (BAN Eqn 4).
@@ -23,7 +25,8 @@ def evaluate_ensemble(settings: dict[str, Any], inputs: dict[str, list[Path]], f
         runtime: log.
 
     Returns:
-        Error in percent and cross-entropy in nats of the ensemble, and the mean error of its members.
+        Error (and, where there are more than 5 classes, top-5 error) in percent and cross-entropy in nats of the ensemble, and
+        the mean error of its members.
 
     Raises:
         UserError: a member is missing, corrupt, or was tested on other images.
@@ -36,8 +39,13 @@ def evaluate_ensemble(settings: dict[str, Any], inputs: dict[str, list[Path]], f
     log_p = average_outputs(logits, settings["average"])
     error = 100 * float((log_p.argmax(1) != labels).mean())
     runtime.log(f"{len(outputs)} members, error {error:.2f} %")
+    top5 = {}
+    if log_p.shape[1] > TOP:
+        best = np.argpartition(-log_p, TOP, axis=1)[:, :TOP]
+        top5 = {f"test_top{TOP}_error_pct": 100 * float((best != labels[:, None]).all(axis=1).mean())}
     return {
         "test_error_pct": error,
+        **top5,
         "test_loss": float(-log_p[np.arange(len(labels)), labels].mean()),
         "mean_member_test_error_pct": 100 * float((logits.argmax(2) != labels).mean()),
         "members": len(outputs),

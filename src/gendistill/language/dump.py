@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gendistill.errors import UserError
+from gendistill.errors import InterruptedTraining, UserError
 from gendistill.files import open_atomic
 from gendistill.language.corpus import load_corpus
 from gendistill.language.evaluate import streams
@@ -17,7 +17,8 @@ from gendistill.precision import choose_device, make_deterministic
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
 
-# Words of each stream in one forward pass; BAN's students read as many, so theirs are the same bits as a teacher's online.
+# Words of each stream in one forward pass. BAN's students read as many, so theirs are the same bits as a teacher's online; those
+# of students that read more or fewer are so but for rounding.
 UNROLLED_STEPS = 35
 
 
@@ -53,7 +54,7 @@ def dump_language_soft_labels(
         np.lib.format.write_array_header_1_0(file, header)
         for part in tokens.split(UNROLLED_STEPS):
             if runtime.stop_requested():
-                raise UserError("stopped before all soft labels were written; run again to write them")
+                raise InterruptedTraining("stopped before all soft labels were written; the next call starts again")
             logits, state = logits_of(network, description.precision, part, state)
             if not (rounded := logits.half()).isfinite().all():
                 raise UserError(f"the logits of {inputs['teacher']} are too large for float16 (above 65504): it has diverged")

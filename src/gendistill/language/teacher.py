@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.files import verified
-from gendistill.language.trained import Description, load_language_model, logits_of
-from gendistill.networks.lstm import State
+from gendistill.language.trained import Description, State, load_language_model, logits_of
 
 STORE = "softlabels.npy"
 

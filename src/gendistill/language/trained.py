@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from gendistill.errors import UserError
 from gendistill.files import verified, write_bytes
-from gendistill.networks.lstm import State
 from gendistill.precision import autocast
 from gendistill.targets import instantiate
 
 FILE = "model.safetensors"
+# What a network carries over from one stretch of text to the next: tensors of any shape.
+State = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A trained network on disk: safetensors weights that say by themselves how to build the network and feed it."""
 
+import functools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,9 +42,15 @@ class Description:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 (B, C, H, W) -> float32 with mean 0 and standard deviation 1 per channel, in channels_last layout."""
-        mean = torch.tensor(self.mean, device=images.device)[:, None, None]
-        std = torch.tensor(self.std, device=images.device)[:, None, None]
+        mean, std = (_on(images.device, tuple(values)) for values in (self.mean, self.std))
         return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@functools.cache
+def _on(device: torch.device, values: tuple[float, ...]) -> Tensor:
+    """Numbers for each channel, (C, 1, 1), put on the device once: each copy to a GPU makes it wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)[:, None, None]
 
 
 def save_network(network: nn.Module, description: Description, folder: Path) -> None:

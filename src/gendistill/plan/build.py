@@ -5,6 +5,7 @@ from typing import Any
 from gendistill.errors import SettingError
 from gendistill.plan import lineage as lineages
 from gendistill.plan.evaluations import Cell, add_standard_evaluations
+from gendistill.plan.network import check_medium
 from gendistill.plan.paper import add_table
 from gendistill.plan.plan import Plan, Study
 from gendistill.plan.runs import add_dataset, add_lineage, add_scratch, code_of
@@ -26,27 +27,27 @@ def read_choice(config: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
     unknown = sorted(set(config) - set(allowed))
     if unknown:
         raise SettingError(f"{unknown[0]} = {config[unknown[0]]}: unknown. Allowed in snakemake --config: {', '.join(allowed)}.")
-    papers = _as_list(config.get("paper", []))
-    papers = paper_names() if papers == ["all"] else papers
-    for name in set(papers) - set(paper_names()):
+    papers = [name for given in _as_list(config.get("paper", [])) for name in (paper_names() if given == "all" else [given])]
+    for name in sorted(set(papers) - set(paper_names())):
         raise SettingError(
             f"paper = {name}: there is no such published table. Allowed: all, {', '.join(paper_names())}. "
             "Set by snakemake --config."
         )
-    experiments = _as_list(config.get("experiments", [] if papers else ["demo"]))
+    experiments = _as_list(config.get("experiments", [] if "paper" in config else ["demo"]))
     if not experiments + papers:
         raise SettingError(
-            f"experiments = []: must name at least one of: {', '.join(experiment_names())}. Set by snakemake --config."
+            f"experiments = []: must name at least one of: {', '.join(experiment_names())}; or paper one of: "
+            f"{', '.join(paper_names())}. Set by snakemake --config."
         )
     overrides = _as_list(config.get("overrides", []))
     if "seeds" in config:
         seeds = config["seeds"]
-        if not (isinstance(seeds, int) and seeds >= 1):
+        if type(seeds) is not int or seeds < 1:
             raise SettingError(f"seeds = {seeds}: must be the number of seeds, at least 1. Set by snakemake --config.")
         overrides.append(f"seeds={list(range(seeds))}")
     if "scale" in config:
         overrides.append(f"scale={config['scale']}")
-    return experiments + papers, tuple(overrides)
+    return list(dict.fromkeys(experiments + papers)), tuple(overrides)
 
 
 def _as_list(value: Any) -> list[str]:
@@ -64,6 +65,7 @@ def build_plan(experiments: list[str], overrides: tuple[str, ...] = (), without_
     plan = Plan()
     for name in experiments:
         add_experiment(plan, name, compose_experiment(name, tuple(overrides)), without_data)
+    plan.prune()
     return plan
 
 
@@ -81,8 +83,9 @@ def add_experiment(plan: Plan, name: str, settings: Settings, without_data: bool
         return
     targets = []
     for target in settings["transfer"]:
-        dataset = scaled("dataset", load_group("dataset", target, where), settings["scale"], "transfer")
-        targets.append(add_dataset(study, dataset))
+        dataset = load_group("dataset", target, where)
+        check_medium("network", settings["network"], dataset, where)
+        targets.append(add_dataset(study, scaled("dataset", dataset, settings["scale"], "transfer")))
     scratch = {}
     if settings["scratch"]:
         baseline = lineages.baseline(settings, where)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from gendistill.plan.lineage import Network
+from gendistill.plan.network import Network
 from gendistill.plan.plan import Study
 from gendistill.plan.runs import code_of, source_of
-from gendistill.plan.settings import Settings, load_group
+from gendistill.plan.settings import Settings, load_group, read_superclasses
 from gendistill.plan.step import Step, make_step
 
 Cell = dict[str, Any]
@@ -25,37 +25,46 @@ def add_statistics(study: Study, key: str, data: Step, networks: list[Step], see
     return study.add(f"{key}-statistics-seed{seed}", make_step("statistics", slug, {}, code_of("statistics"), inputs))
 
 
-def add_transfer(study: Study, network: Step, target: Step) -> Step:
-    """A linear SVM on the network's features of another data set."""
-    slug = f"{network.id.rpartition('-')[0]}-to-{target.settings['name']}"
+def add_transfer(study: Study, own_role: str, network: Step, target: Step) -> Step:
+    """A linear SVM on the network's features of another data set; `own_role` is the network's, such as `ban-gen1-seed0`."""
+    name = target.settings["name"]
+    slug = f"{network.id.rpartition('-')[0]}-to-{name}"
     step = make_step("transfer", slug, {}, code_of("transfer"), {"network": network, "dataset": target})
-    return study.add(f"transfer-{slug}", step)
+    return study.add(f"{own_role}-transfer-{name}", step, f"{own_role}-transfer-{target.id}")
 
 
-def add_fine_tune(study: Study, network: Step, target: Step, recipe: Settings, seed: int) -> Step:
+def add_fine_tune(study: Study, own_role: str, network: Step, target: Step, recipe: Settings, seed: int) -> Step:
     """The network trained on with the labels of another data set."""
     objective = load_group("objective", "cross_entropy")
     own = {key: value for key, value in network.settings["network"].items() if key != "shares"}
     settings = {"network": own, "objective": objective, "recipe": recipe, "seed": seed}
     slug = f"{network.id.rpartition('-')[0]}-to-{target.settings['name']}"
     inputs = {"dataset": target, "start": network}
-    step = make_step("fine_tune", slug, settings, code_of("fine_tune", own, objective), inputs, source_of(target))
-    return study.add(f"fine_tune-{slug}", step)
+    code = code_of("fine_tune", own, objective, data=target)
+    step = make_step("fine_tune", slug, settings, code, inputs, source_of(target))
+    return study.add(f"{own_role}-fine_tune-{target.settings['name']}", step)
 
 
-def add_agreement(study: Study, data: Step, student: Step, teacher: Step, temperature: float) -> Step:
+def add_agreement(study: Study, own_role: str, data: Step, student: Step, teacher: Step, temperature: float) -> Step:
     """How far the predictions of a student and its teacher agree."""
     slug = student.id.rpartition("-")[0]
     inputs = {"dataset": data, "student": student, "teacher": teacher}
-    step = make_step("agreement", slug, {"temperature": temperature}, code_of("agreement"), inputs, source_of(data))
-    return study.add(f"agreement-{slug}", step)
+    code = code_of("agreement", data=data)
+    step = make_step("agreement", slug, {"temperature": temperature}, code, inputs, source_of(data))
+    return study.add(f"{own_role}-agreement", step)
 
 
-def add_class_structure(study: Study, data: Step, network: Step) -> Step:
-    """How the features of classes and superclasses lie, and which classes come second."""
-    slug = network.id.rpartition("-")[0]
-    step = make_step("class_structure", slug, {}, code_of("class_structure"), {"dataset": data, "network": network})
-    return study.add(f"class_structure-{slug}", step)
+def add_class_structure(study: Study, own_role: str, dataset: Settings, data: Step, network: Step) -> Step:
+    """How the features of classes and superclasses lie, and which classes come second.
+
+    Raises:
+        SettingError: the file of superclasses is not there, or holds something else.
+    """
+    slug, path = network.id.rpartition("-")[0], dataset.get("superclasses")
+    settings = {"superclasses": read_superclasses(path, study.where)} if path else {}
+    inputs = {"dataset": data, "network": network}
+    step = make_step("class_structure", slug, settings, code_of("class_structure"), inputs)
+    return study.add(f"{own_role}-class_structure", step)
 
 
 def add_standard_evaluations(
@@ -83,8 +92,11 @@ def add_standard_evaluations(
             cell("error", network, lineage=key, generation=k, seed=seed)
             if statistics:
                 cell("confidence", statistics, lineage=key, generation=k, seed=seed)
+            if lineages[key][k].dataset.get("superclasses"):
+                step = add_class_structure(study, f"{key}-gen{k}-seed{seed}", lineages[key][k].dataset, data, network)
+                cell("structure", step, lineage=key, generation=k, seed=seed)
             for target in targets:
-                step = add_transfer(study, network, target)
+                step = add_transfer(study, f"{key}-gen{k}-seed{seed}", network, target)
                 cell("transfer", step, lineage=key, generation=k, target=target.settings["name"], seed=seed)
         for first in (1, 0):
             if last - first >= 1:

@@ -1,7 +1,9 @@
 """Identify a user's own data by content, so that results follow the content and not the place."""
 
 import hashlib
+import itertools
 import json
+import os
 from pathlib import Path
 
 from gendistill.errors import SettingError
@@ -17,8 +19,8 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
     Args:
         path: of a file or folder.
         where: it was set.
-        by_size: for folders of a million files: take names and sizes for the contents, and the modification times of
-            folders, which change when a file comes or goes, for those of files.
+        by_size: for folders of a million files: take names and sizes for the contents of images, and the modification times
+            of folders, which change when a file comes or goes, for those of files.
 
     Raises:
         SettingError: there is nothing at `path`.
@@ -26,7 +28,11 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
     root = Path(path)
     if not root.exists():
         raise SettingError(f"dataset.path = {path}: there is no such file or folder. Set in {where}.")
-    watched = _folders(root) if by_size else _files(root)
+    folders = _folders(root) if by_size else []
+    parents = {folder.parent for folder in folders}
+    # Lists of labels lie beside folders; images lie in folders of their own.
+    lists = sorted(p for folder in folders if folder in parents for p in folder.iterdir() if p.is_file())
+    watched = [*folders, *lists] if by_size else _files(root)
     state = hashlib.sha256(f"{by_size}\n".encode())
     for file in watched:
         stat = file.stat()
@@ -41,8 +47,9 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
         content = hashlib.sha256()
         for file in _files(root):
             name = "" if file == root else str(file.relative_to(root))
+            image = by_size and file.parent not in parents
             try:
-                content.update(f"{name}\0{file.stat().st_size if by_size else _sha256(file)}\n".encode())
+                content.update(f"{name}\0{file.stat().st_size if image else _sha256(file)}\n".encode())
             except OSError as error:
                 raise SettingError(f"dataset.path = {path}: {file} cannot be read: {error.strerror}. Set in {where}.") from error
         known[key] = content.hexdigest()[:16]
@@ -55,11 +62,16 @@ def _files(root: Path) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """`root` and the folders two levels below it: splits and their classes."""
-    levels = [[root]]
-    for _ in range(2):
-        levels.append(sorted(p for folder in levels[-1] for p in folder.iterdir() if p.is_dir()))
-    return [folder for level in levels for folder in level]
+    """`root` and all folders below it. Where a folder starts with files, it is taken for one of images: nothing is below it."""
+    found, waiting = [], [root]
+    while waiting:
+        folder = waiting.pop()
+        found.append(folder)
+        with os.scandir(folder) as entries:
+            first = list(itertools.islice(entries, 100))
+            if any(entry.is_dir() for entry in first):
+                waiting += [Path(entry) for entry in (*first, *entries) if entry.is_dir()]
+    return sorted(found)
 
 
 def _sha256(file: Path) -> str:

@@ -19,7 +19,7 @@ class Plan:
         steps: each step by its name `kind/id`.
         roles: for each readable name, such as `demo-ban-gen3-seed0`, the name of its step.
         settings: the composed settings of each experiment.
-        runtime: the settings `runtime` of each step that computes with networks; they change no result.
+        runtime: the settings `runtime` of each step that computes with networks; they change no id, and results by rounding only.
     """
 
     steps: dict[str, Step] = field(default_factory=dict)
@@ -28,8 +28,9 @@ class Plan:
     runtime: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, role: str, step: Step, runtime: dict[str, Any] | None = None) -> Step:
-        """Put `step` into the plan, if it is not there yet, and give it a readable name."""
-        self.roles[role] = step.name
+        """Put `step` into the plan, if it is not there yet, and give it a readable name that no other step has."""
+        if self.roles.setdefault(role, step.name) != step.name:
+            raise ValueError(f"the role {role} is that of {self.roles[role]}, it cannot be that of {step.name} too")
         if runtime:
             self.runtime.setdefault(step.name, runtime)
         return self.steps.setdefault(step.name, step)
@@ -51,6 +52,19 @@ class Plan:
     def of_kind(self, kind: str) -> list[Step]:
         """All steps of one kind, in order."""
         return [step for step in self.steps.values() if step.kind == kind]
+
+    def prune(self) -> None:
+        """Forget steps that no table reads, directly or not."""
+        waiting = [step.name for kind in ("tables", "paper_table") for step in self.of_kind(kind)]
+        needed: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name not in needed:
+                needed.add(name)
+                waiting.extend(self.steps[name].parents)
+        self.steps = {name: step for name, step in self.steps.items() if name in needed}
+        self.roles = {role: name for role, name in self.roles.items() if name in needed}
+        self.runtime = {name: runtime for name, runtime in self.runtime.items() if name in needed}
 
     @property
     def index(self) -> dict[str, str]:
@@ -81,6 +95,7 @@ class Study:
     where: str
     without_data: bool = False
 
-    def add(self, role: str, step: Step) -> Step:
-        """Put a step into the plan, under a readable name that starts with the study's."""
-        return self.plan.add(f"{self.name}-{role}", step, self.settings["runtime"])
+    def add(self, role: str, step: Step, other_role: str = "") -> Step:
+        """Put a step into the plan, under a readable name that starts with the study's; `other_role` if that one is taken."""
+        taken = self.plan.roles.get(f"{self.name}-{role}", step.name) != step.name
+        return self.plan.add(f"{self.name}-{other_role if taken else role}", step, self.settings["runtime"])

@@ -4,12 +4,14 @@ from pathlib import Path
 
 from gendistill.plan.code import code_hash
 from gendistill.plan.fingerprint import fingerprint
-from gendistill.plan.lineage import Network
+from gendistill.plan.network import Network
 from gendistill.plan.plan import Study
 from gendistill.plan.settings import Settings, read_superclasses
 from gendistill.plan.step import FUNCTIONS, Step, make_step
 from gendistill.plan.validate import check_group
 
+# Reads images that stay in their files; `data.sources` imports it only then.
+ON_DISK = "gendistill.data.on_disk"
 # The kinds of step that do for text what another kind does for images.
 FOR_TEXT = {
     "dataset": "text",
@@ -19,9 +21,10 @@ FOR_TEXT = {
 }
 
 
-def code_of(kind: str, *groups: Settings) -> dict[str, str]:
-    """Code hash of the step's own module and of the modules that its settings name."""
+def code_of(kind: str, *groups: Settings, data: Step | None = None) -> dict[str, str]:
+    """Code hash of the step's own module, of the modules that its settings name, and of what reads its data from disk."""
     modules = [FUNCTIONS[kind].partition(":")[0], *(g["_target_"].rpartition(".")[0] for g in groups)]
+    modules += [ON_DISK] if data and data.settings.get("on_disk") else []
     return {module: code_hash(module) for module in sorted(modules)}
 
 
@@ -44,11 +47,13 @@ def add_dataset(study: Study, dataset: Settings) -> Step:
         where = f"{study.where}; config/dataset/{dataset['name']}.yaml says what belongs there"
         missing = study.without_data and not Path(source["path"]).exists()
         settings["content"] = "" if missing else fingerprint(source["path"], where, bool(dataset.get("on_disk")))
-    if settings.get("superclasses"):
-        settings["superclasses"] = read_superclasses(settings["superclasses"], study.where)
+    if path := settings.pop("superclasses", None):
+        # Only checked: class_structure alone reads them, so that no network depends on them.
+        read_superclasses(path, study.where)
     kind = kind_for("dataset", dataset)
     step = make_step(kind, dataset["name"], settings, code_of(kind, dataset), {}, source)
-    return study.add(f"dataset-{dataset['name']}", step)
+    # Data of one name with other settings, such as a teacher's, have names of their own.
+    return study.add(f"dataset-{dataset['name']}", step, f"dataset-{step.id}")
 
 
 def source_of(data: Step) -> dict[str, str]:
@@ -62,7 +67,7 @@ def add_patriarch(study: Study, role: str, own: Network, seed: int, member: int 
     kind = kind_for("patriarch", own.dataset)
     settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "member": member}
     slug = f"{own.dataset['name']}-{own.label}" + (f"-net{member}" if member else "") + f"-seed{seed}"
-    code = code_of(kind, own.network, own.objective)
+    code = code_of(kind, own.network, own.objective, data=data)
     return study.add(role, make_step(kind, slug, settings, code, {"dataset": data}, source_of(data)))
 
 
@@ -84,7 +89,7 @@ def add_lineage(study: Study, key: str, lineage: list[Network], seed: int) -> li
         kind = kind_for("generation", own.dataset)
         settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "generation": k}
         slug = f"{own.dataset['name']}-{own.label}-gen{k}-seed{seed}"
-        code = code_of(kind, own.network, own.objective)
+        code = code_of(kind, own.network, own.objective, data=data)
         step = make_step(kind, slug, settings, code, inputs, source_of(data))
         networks.append(study.add(f"{key}-gen{k}-seed{seed}", step))
     return networks
@@ -97,8 +102,5 @@ def _add_soft_labels(study: Study, key: str, own: Network, k: int, seed: int, da
     dump = {name: own.recipe[name] for name in names}
     slug = teacher.id.rpartition("-")[0]
     labels = make_step(kind, slug, dump, code_of(kind), {"dataset": data, "teacher": teacher})
-    role = f"{key}-softlabels{own.teacher}-seed{seed}"
-    if study.plan.roles.get(f"{study.name}-{role}", labels.name) != labels.name:
-        # Another student of the same teacher sees other views.
-        role = f"{key}-softlabels{own.teacher}-for-gen{k}-seed{seed}"
-    return study.add(role, labels)
+    # Another student of the same teacher may see other views.
+    return study.add(f"{key}-softlabels{own.teacher}-seed{seed}", labels, f"{key}-softlabels{own.teacher}-for-gen{k}-seed{seed}")

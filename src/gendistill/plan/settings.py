@@ -88,11 +88,11 @@ def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
             f"Set by: snakemake --config experiments=[NAME]; a new one is a file config/experiment/{name}.yaml."
         )
     for override in overrides:
-        if override.lstrip("+").startswith("experiment="):
-            chosen = override.partition("=")[2]
+        group, _, chosen = override.lstrip("+").partition("=")
+        if group in ("experiment", "paper"):
             raise SettingError(
-                f"{override}: an experiment is chosen by --config experiments=[{chosen}], not by an override. "
-                "Set in the command line."
+                f"{override}: an experiment or a published table is chosen by --config experiments=[{chosen}] or paper={chosen}, "
+                "not by an override. Set in the command line."
             )
     cache = CACHE / f"settings-{_state(name, overrides)}.json"
     try:

@@ -26,6 +26,8 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "paper_table": ("table.json",),
     "tables": ("tables.json", "error_by_generation.svg", "error_by_generation.png"),
 }
+# The kinds that train a network.
+NETWORKS = ("patriarch", "generation", "fine_tune", "language_patriarch", "language_generation")
 # What an interrupted training leaves beside them, and a finished one does not.
 RESUME = "resume.pt"
 # The function that does a step's work; its module and what that imports are the step's own code.
@@ -49,7 +51,7 @@ FUNCTIONS: dict[str, str] = {
 }
 # Settings that came later, with the value that means what was done before: left out of the hash, so old ids stay.
 NEUTRAL: dict[str, dict[str, Any]] = {
-    "dataset": {"superclasses": None, "test_per_class": None},
+    "dataset": {"test_per_class": None},
     "patriarch": {"member": 0},
     "language_patriarch": {"member": 0},
 }
@@ -118,12 +120,12 @@ def make_step(
     neutral = NEUTRAL.get(kind, {})
     hashed = {key: value for key, value in settings.items() if key not in neutral or value != neutral[key]}
     names = {role: s.name if isinstance(s, Step) else [member.name for member in s] for role, s in inputs.items()}
-    spec = {"kind": kind, "settings": _without_names(hashed), "code": code, "inputs": names}
+    spec = {"kind": kind, "settings": without_names(hashed), "code": code, "inputs": names}
     return Step(kind, f"{slug}-{digest(spec)}", settings, code, names, source or {})
 
 
-def _without_names(value: Any) -> Any:
-    """`value` without the `name` of a settings group: what a thing is called does not change what it does."""
-    if isinstance(value, dict):
-        return {key: _without_names(v) for key, v in value.items() if key != "name"}
-    return [_without_names(item) for item in value] if isinstance(value, list) else value
+def without_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """`settings` without the `name` of a data set, a network, an objective or a recipe: it does not change what they do."""
+    groups = {key: settings[key] for key in ("network", "objective", "recipe") if key in settings}
+    unnamed = {key: {k: v for k, v in group.items() if k != "name"} for key, group in groups.items()}
+    return {key: value for key, value in (settings | unnamed).items() if key != "name"}

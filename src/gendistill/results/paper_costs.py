@@ -1,6 +1,7 @@
 """What each published table asks for: networks, steps, and an estimate of GPU-hours at full scale."""
 
 import json
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 
 from gendistill.plan import Plan, Step, build_plan
 from gendistill.plan.canonical import canonical_json
+from gendistill.plan.step import NETWORKS
 
 # Training images (of text: words) and their shape at full scale.
 SIZES: dict[str, tuple[int, tuple[int, ...]]] = {
@@ -22,7 +24,6 @@ SIZES: dict[str, tuple[int, tuple[int, ...]]] = {
 # Assumed, not measured: a fifth of an H200's 790 TFLOP/s of dense bfloat16, and 10 us for each of 6 kernels a layer and step.
 FLOPS_PER_SECOND = 0.2 * 790e12
 SECONDS_PER_LAYER_AND_STEP = 6 * 10e-6
-NETWORKS = ("patriarch", "generation", "fine_tune", "language_patriarch", "language_generation")
 
 
 def table_of_papers(names: Sequence[str], smoke: Path | None = None) -> str:
@@ -64,15 +65,17 @@ def _rows_run(table: Path) -> str:
 def gpu_hours(plan: Plan, step: Step) -> float:
     """Estimated hours of a step that computes with large networks; 0 for all others.
 
-    A training step of B images costs 3 B forward passes of the student and, with the teacher online, B of the teacher's; it takes
-    no less time than its kernels take to launch.
+    A training step of B images costs 3 B forward passes of the student and, with the teacher online, B of the teacher's; it
+    takes no less time than its kernels take to launch. NaN where the number of training images is not known here.
     """
+    if step.kind not in (*NETWORKS, "softlabels", "language_softlabels"):
+        return 0.0
+    if _data(plan, step).settings["name"] not in SIZES:
+        return math.nan
     if step.kind in ("softlabels", "language_softlabels"):
         teacher, images = plan.steps[_one(step.inputs["teacher"])], _size(plan, step)
         views = (2 * step.settings["pad"] + 1) ** 2 * (1 + step.settings["flip"]) if step.kind == "softlabels" else 1
         return images * views * _forward(plan, teacher)[0] / FLOPS_PER_SECOND / 3600
-    if step.kind not in NETWORKS:
-        return 0.0
     images, recipe = _size(plan, step), step.settings["recipe"]
     flops, layers = _forward(plan, step)
     distilled = 0.0

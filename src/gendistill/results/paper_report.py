@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from gendistill.plan.paper import BEST_EPOCH
+from gendistill.plan.paper import CHOSEN_ON_TEST
 
 CAPTION = (
     "Published values beside ours: mean ± standard deviation (median where the paper prints one) over n seeds, last epoch unless "
-    "marked †. Best-epoch errors (†) are chosen afterwards, on the test images unless a validation split is set, so they are "
-    "biased downwards. Difference: ours minus published."
+    "marked †. The best epoch or generation (†) is chosen afterwards, on the test images unless a validation split is set, so it "
+    "is too good. Difference: ours minus published."
 )
 SMOKE = "At scale smoke: small networks, few images, a few epochs. It shows that every step runs; the numbers mean nothing."
 HEADINGS = {"row": "row", "network": "network", "dataset": "data set", "method": "method", "generation": "gen.", "metric": "metric"}
@@ -26,7 +26,7 @@ def readable_paper(content: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
     rows = []
     for row in content["rows"]:
         shown = {heading: row[column] for column, heading in HEADINGS.items()}
-        if row["metric"] in BEST_EPOCH:
+        if row["metric"] in CHOSEN_ON_TEST:
             shown["metric"] += " †"
         mark = ""
         if row["note"]:
@@ -37,7 +37,8 @@ def readable_paper(content: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
         shown["published"] = f"{row['published'] or '–'}{spread}{mark}"
         shown["ours"] = ours(row)
         shown["n"] = str(row["n"] or "–")
-        shown["difference"] = "–" if row["difference"] is None else f"{row['difference']:+.2f}"
+        digits = 4 if row["ours"] is not None and abs(row["ours"]) < 1 else 2
+        shown["difference"] = "–" if row["difference"] is None else f"{row['difference']:+.{digits}f}"
         rows.append(shown)
     return pd.DataFrame(rows), notes
 

@@ -68,7 +68,7 @@ def in_form(form: str, values: list[float]) -> float:
     if form == "best_accuracy":
         return 100 - min(values)
     (value,) = values
-    return {"as_is": value, "accuracy": 100 - value, "millions": value / 1e6}[form]
+    return {"as_is": value, "accuracy": 100 - value, "millions": value / 1e6, "tenth": value / 10}[form]
 
 
 def summarise(values: list[float], row: dict[str, str], compare: bool = True) -> dict[str, float | int | None]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from gendistill.files import read_receipt, verified, write_bytes, write_json
 from gendistill.plan.paths import REPORT_TEMPLATE
+from gendistill.plan.step import NETWORKS
 from gendistill.results.paper_report import paper_frame, paper_markdown, paper_metrics, paper_section
 from gendistill.results.tables import TABLES
 
@@ -18,6 +19,7 @@ TITLES = {
     "ensembles": "Ensembles",
     "transfer": "Transfer to other data",
     "confidence": "Confidence on the training images",
+    "structure": "Classes and superclasses",
 }
 CAPTIONS = {
     "error": "Error in percent on the test images after the last epoch, and on the training images. Generation 0 is the patriarch. "
@@ -27,6 +29,8 @@ CAPTIONS = {
     "ensembles": "Error in percent of the averaged outputs. Networks trained is the cost: what had to be trained to have the "
     "ensemble. Compare a lineage with as many networks from scratch.",
     "transfer": "Error in percent of a linear SVM on the penultimate features; the SVM's C is chosen on training images only.",
+    "structure": "Mean angle in radians between the centres of the features of a class and of its superclass (DistC), and of a "
+    "superclass and of all images (DistS); share of training images whose second class is of the label's superclass.",
     "confidence": "Mean of the largest to fourth largest probability on the plain training images, and accuracies, in percent.",
 }
 HEADINGS = {
@@ -40,6 +44,11 @@ HEADINGS = {
     "train_accuracy_pct": "train accuracy %",
     "test_accuracy_pct": "test accuracy %",
     "networks_trained": "networks trained",
+    "dist_c_train": "DistC train",
+    "dist_s_train": "DistS train",
+    "dist_c_test": "DistC test",
+    "dist_s_test": "DistS test",
+    "second_class_in_superclass_train_pct": "second class in superclass %",
     **{f"confidence_top{k}_pct": f"top {k} %" for k in range(1, 5)},
 }
 
@@ -142,7 +151,7 @@ def _generations(loaded: dict[str, dict[str, Any]]) -> pd.DataFrame:
 def _cost(index: dict[str, str]) -> dict[str, Any]:
     """Steps, networks and seconds of work, and the machines that the networks were trained on."""
     receipts = [read_receipt(Path(folder)) for folder in dict.fromkeys(index.values())]
-    trained = [r for r in receipts if "number_format" in r["metrics"]]
+    trained = [r for r in receipts if r["spec"]["kind"] in NETWORKS]
     machines = sorted(
         {
             f"{r['environment'].get('gpu') or r['environment']['processor']}, {r['environment'].get('threads', 1)} thread(s), "

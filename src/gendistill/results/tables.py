@@ -25,6 +25,10 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("lineage", "generation"),
         (*(f"confidence_top{k}_pct" for k in range(1, 5)), "train_accuracy_pct", "test_accuracy_pct"),
     ),
+    "structure": (
+        ("lineage", "generation"),
+        ("dist_c_train", "dist_s_train", "dist_c_test", "dist_s_test", "second_class_in_superclass_train_pct"),
+    ),
 }
 
 

@@ -8,7 +8,7 @@ import torch
 
 from gendistill.data.images import load_images
 from gendistill.data.views import ViewSpace
-from gendistill.errors import UserError
+from gendistill.errors import InterruptedTraining, UserError
 from gendistill.files import open_atomic
 from gendistill.networks.trained import load_network, logits_of
 from gendistill.precision import choose_device, make_deterministic
@@ -47,7 +47,7 @@ def dump_soft_labels(settings: dict[str, Any], inputs: dict[str, Path], folder: 
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, total, BATCH):
             if runtime.stop_requested():
-                raise UserError("stopped before all soft labels were written; run again to write them")
+                raise InterruptedTraining("stopped before all soft labels were written; the next call starts again")
             flat = torch.arange(start, min(start + BATCH, total), device=device)
             logits = logits_of(network, description, space.take(windows, flat // views, flat % views)).half()
             if not logits.isfinite().all():

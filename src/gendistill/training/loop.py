@@ -117,22 +117,26 @@ def fit(
 
     for epoch in range(first_epoch, recipe["epochs"]):
         started = time.monotonic()
-        order = torch.from_numpy(draw_order(keys["order"], epoch, count)).to(device)
-        views = torch.from_numpy(train.draw_views(keys["views"], epoch)).to(device)
+        # On the CPU too, where the stored labels are: a copy from the device in each step would make a GPU wait.
+        order_here = torch.from_numpy(draw_order(keys["order"], epoch, count))
+        views_here = torch.from_numpy(train.draw_views(keys["views"], epoch))
+        order, views = order_here.to(device), views_here.to(device)
         distils = teacher is not None and epoch < last_distilled
         network.train()
         for step, pixels in enumerate(train.batches(order[first_step * batch :], views, batch), start=first_step):
             if hooks.stop_requested():
                 save(epoch, step)
                 raise InterruptedTraining(f"stopped in epoch {epoch + 1} of {recipe['epochs']}, step {step}; saved")
-            index = order[step * batch : (step + 1) * batch]
+            chosen = slice(step * batch, (step + 1) * batch)
+            index = order[chosen]
             rate = learning_rate(recipe, epoch, (epoch + step / steps) / recipe["epochs"])
             # A generator that starts anew in each step needs no state to resume from.
             torch.manual_seed((keys["dropout"] + epoch * steps + step) % 2**63)
             given: dict[str, Any] = {"images": index, "epoch": epoch, "key": keys["objective"]}
             teacher_logits = None
             if distils:
-                teacher_logits, given["teacher_maps"] = teacher(index, views[index], pixels)
+                shown = order_here[chosen]
+                teacher_logits, given["teacher_maps"] = teacher(shown, views_here[shown], pixels)
             with autocast(description.precision, device):
                 try:
                     if "maps" in objective.needs:

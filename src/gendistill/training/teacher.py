@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from gendistill.networks.trained import Description, logits_and_maps_of, logits_of
 from gendistill.softlabels.store import open_store
 
-# (positions of the images, view numbers, uint8 views) -> the teacher's logits, float32, shape (B, K), and the maps of its
-# groups, float32, shape (B, C, H, W) each, or none.
+# (positions of the images and view numbers, on the CPU; uint8 views, on the device)
+#     -> the teacher's logits, float32, shape (B, K), and the maps of its groups, float32, shape (B, C, H, W) each, or none
 Teacher = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
 
 
@@ -25,7 +25,10 @@ def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.devi
     store = torch.from_numpy(open_store(folder, shape))
 
     def look_up(images: Tensor, views: Tensor, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return store[images.cpu(), views.cpu()].to(device).float(), []
+        found = store[images, views]
+        # From pinned memory the copy does not make the GPU wait.
+        found = found.pin_memory() if device.type == "cuda" else found
+        return found.to(device, non_blocking=True).float(), []
 
     return look_up
 

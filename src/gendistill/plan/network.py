@@ -1,0 +1,108 @@
+"""The settings of one network of a lineage, and which of them can go together."""
+
+from dataclasses import dataclass
+
+from gendistill.errors import SettingError
+from gendistill.plan.settings import Settings
+
+
+@dataclass(frozen=True)
+class Network:
+    """The settings of one network of a lineage.
+
+    Attributes:
+        dataset, network, objective, recipe: the resolved members of the groups.
+        teacher: the number of the generation that teaches it; -1 for a patriarch.
+        soft_labels: `stored` or `online`.
+        label: a readable name.
+    """
+
+    dataset: Settings
+    network: Settings
+    objective: Settings
+    recipe: Settings
+    teacher: int
+    soft_labels: str
+    label: str
+
+
+def check_network(own: Network, k: int, where: str) -> None:
+    """Check that the settings of generation `k` go together.
+
+    Raises:
+        SettingError: they do not.
+    """
+    dataset, network, objective, recipe = own.dataset, own.network, own.objective, own.recipe
+    trains = "patriarch" if k == 0 else "student"
+    if objective["trains"] != trains:
+        raise SettingError(
+            f"objective = {objective['name']}: it trains a {objective['trains']}, but generation {k} "
+            f"is a {trains}. Set {'patriarch.objective' if k == 0 else 'objective'} in {where}."
+        )
+    check_medium("network", network, dataset, where)
+    check_recipe(recipe, dataset, where)
+    if dataset.get("medium") == "text" and (objective.get("needs") or objective.get("distil_until", 1) < 1):
+        raise SettingError(
+            f"objective = {objective['name']}: not for text, where an objective has logits and labels only, to the last epoch. "
+            f"Set another one, such as ban_label, in {where}."
+        )
+    if k == 0 and network.get("shares"):
+        raise SettingError(
+            f"network.shares = {network['shares']}: generation 0 has no teacher to share layers with. Set "
+            f"patriarch.network to another network, or network.shares to [], in {where}."
+        )
+    if k and own.soft_labels == "stored" and dataset.get("on_disk"):
+        raise SettingError(
+            f"soft_labels = stored: the images of {dataset['name']} have too many views to store. Set soft_labels to online in "
+            f"{where}."
+        )
+
+
+def check_recipe(recipe: Settings, dataset: Settings, where: str) -> None:
+    """Check that a recipe is one for a data set.
+
+    Raises:
+        SettingError: it is for another medium, or asks for other crops than the images get.
+    """
+    check_medium("recipe", recipe, dataset, where)
+    if dataset.get("on_disk") and (recipe["pad"], recipe["flip"]) != (0, True):
+        raise SettingError(
+            f"recipe.pad = {recipe['pad']}, recipe.flip = {recipe['flip']}: images on disk ({dataset['name']}) are augmented by "
+            f"random resized crops and mirroring, so pad must be 0 and flip true. Set recipe in {where}."
+        )
+
+
+def check_medium(group: str, settings: Settings, dataset: Settings, where: str) -> None:
+    """Check that a network or a recipe is for the medium, images or text, of a data set.
+
+    Raises:
+        SettingError: it is for the other one.
+    """
+    own, wanted = settings.get("medium", "images"), dataset.get("medium", "images")
+    if own != wanted:
+        raise SettingError(
+            f"{group} = {settings['name']}: it is for {own}, but the data set {dataset['name']} has {wanted}. "
+            f"Set {group} or dataset in {where}."
+        )
+
+
+def check_pair(student: Network, teacher: Network, k: int, where: str) -> None:
+    """Check what can be said of a student and its teacher before either is trained.
+
+    Raises:
+        SettingError: their classes differ, or their attention maps cannot be matched.
+    """
+    names = f"generation {k} ({student.network['name']}) and its teacher ({teacher.network['name']})"
+    own, other = student.dataset.get("classes"), teacher.dataset.get("classes")
+    if own and other and own != other:
+        raise SettingError(
+            f"dataset = {student.dataset['name']} with {own} classes, but the teacher's is {teacher.dataset['name']} with {other}: "
+            f"{names} must have the same classes. Set dataset or patriarch.dataset in {where}."
+        )
+    own, other = student.network.get("reductions"), teacher.network.get("reductions")
+    if "teacher_maps" in student.objective.get("needs", []) and own != other:
+        raise SettingError(
+            f"objective = {student.objective['name']}: attention maps of {names} cannot be matched: their groups are {own} and "
+            f"{other} times smaller than the image. Both must have as many groups, of equal resolutions. Set network or objective "
+            f"in {where}."
+        )
