@@ -75,8 +75,9 @@ def kd(z, y, t, alpha, alpha_weighs, **settings):
     return label * cross_entropy(z, y, t) + teacher * ban(z, y, t, **settings)
 
 
-def l2_logits(z, y, t, lambda_):
-    return lambda_ * cross_entropy(z, y, t) + (1 - lambda_) * np.linalg.norm(z - t) ** 2 / (2 * len(z))
+def l2_logits(z, y, t, lambda_, over_classes):
+    count = len(z) * {"sum": 1, "mean": z.shape[1]}[over_classes]
+    return lambda_ * cross_entropy(z, y, t) + (1 - lambda_) * np.linalg.norm(z - t) ** 2 / (2 * count)
 
 
 def softened(temperature, squared=True):
@@ -102,9 +103,9 @@ CASES = [
     (cwtm, {}),
     *[(kd, {"alpha": a, "alpha_weighs": side, **softened(4.0)}) for a in (0.9, 0.0) for side in ("label", "teacher")],
     (kd, {"alpha": 0.9, "alpha_weighs": "teacher", **softened(20.0, squared=False)}),
-    *[(l2_logits, {"lambda_": w}) for w in (0.0, 0.3)],
+    *[(l2_logits, {"lambda_": w, "over_classes": over}) for w in (0.0, 0.3) for over in ("sum", "mean")],
 ]
-TEACHER_OUTPUTS_ONLY = [(ban, softened(2.0)), (l2_logits, {"lambda_": 0.0})]
+TEACHER_OUTPUTS_ONLY = [(ban, softened(2.0)), (l2_logits, {"lambda_": 0.0, "over_classes": "mean"})]
 FROM_LABELS = [case for case in CASES if case[0] in (cross_entropy, label_smoothing, confidence_penalty, top_score_difference)]
 
 
@@ -224,12 +225,14 @@ def test_all_weight_on_the_labels_leaves_cross_entropy(side, alpha):
 
 
 def test_at_a_high_temperature_kd_regresses_the_centred_logits():
-    """Hinton et al., 2015, section 2.1: with T^2, the gradient tends to that of l2_logits over the number of classes."""
+    """Hinton et al., 2015, section 2.1: with T^2, the gradient tends to that of l2_logits with the mean over classes."""
     z, y, t = draw((7, 13))
     z, t = (part - part.mean(axis=1, keepdims=True) for part in (z, t))
     soft = gradient("kd", z, y, t, alpha=1.0, alpha_weighs="teacher", **softened(1e6))
     np.testing.assert_allclose(soft, (z - t) / (7 * 13), atol=1e-6)
-    np.testing.assert_allclose(gradient("l2_logits", z, y, t, lambda_=0.0), (z - t) / 7, atol=1e-12)
+    for over_classes, count in (("sum", 7), ("mean", 7 * 13)):
+        found = gradient("l2_logits", z, y, t, lambda_=0.0, over_classes=over_classes)
+        np.testing.assert_allclose(found, (z - t) / count, atol=1e-12)
     unscaled = gradient("kd", z, y, t, alpha=1.0, alpha_weighs="teacher", **softened(1e6, squared=False))
     np.testing.assert_allclose(unscaled * 1e12, soft, atol=1e-9)
 
