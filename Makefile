@@ -40,6 +40,10 @@ format: $(READY)
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow
 
+# The list of the published tables in config/paper/README.md.
+papers: $(READY)
+	$(BIN)/python -m gendistill papers
+
 # The picture of the rules in README.md.
 rulegraph: $(READY)
 	$(BIN)/python -m tests.rulegraph

@@ -10,7 +10,7 @@ from gendistill.errors import SettingError
 
 ALLOWED = ("gendistill.data.", "gendistill.language.", "gendistill.networks.", "gendistill.objectives.")
 # What the plan and the loop read; the rest is for the target.
-NOT_ARGUMENTS = ("_target_", "name", "trains", "needs", "distil_until", "reductions", "shares", "medium", "on_disk")
+NOT_ARGUMENTS = ("_target_", "name", "trains", "needs", "distil_until", "reductions", "shares", "medium", "on_disk", "superclasses")
 
 
 def instantiate(settings: dict[str, Any]) -> Callable[..., Any]:
