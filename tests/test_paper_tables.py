@@ -9,7 +9,8 @@ import pytest
 from gendistill.errors import SettingError, UserError
 from gendistill.plan import Plan, build_plan, paper, read_choice
 from gendistill.plan.build import add_experiment
-from gendistill.plan.paper import matches, read_reference, slug
+from gendistill.plan.cells import slug
+from gendistill.plan.paper import matches, read_reference
 from gendistill.plan.settings import compose_experiment, paper_names
 from gendistill.results.paper_report import paper_markdown, readable_paper
 from gendistill.results.paper_table import in_form, make_paper_table, summarise, value_at
@@ -123,7 +124,7 @@ def test_a_cell_that_cannot_be_is_an_error(source, message):
         ("best_test_accuracy_pct", {}, "best_test_accuracy_pct cannot be had from"),
         ("params_millions", {"ensemble": "0..1"}, "params_millions cannot be had from"),
         ("confidence_top1_pct", {"transfer": "digits8x8"}, "confidence_top1_pct cannot be had from"),
-        ("kd_error_test_pct", {"generation": 0}, "generation 0 of ban, which has no teacher"),
+        ("kd_error_test_pct", {"generation": 0}, "generation 0 .ban-gen0-seed0., which has no teacher"),
         ("test_error_pct", {"generation": 7}, "generation = 7: lineage ban has generations 0 to 5"),
     ],
 )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from gendistill.plan.paper import CHOSEN_ON_TEST
+from gendistill.plan.cells import CHOSEN_ON_TEST
 
 CAPTION = (
     "Published values beside ours: mean ± standard deviation (median where the paper prints one) over n seeds, last epoch unless "

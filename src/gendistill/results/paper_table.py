@@ -64,7 +64,7 @@ def value_at(metrics: dict[str, Any], key: str, step: str) -> float:
 
 
 def in_form(form: str, values: list[float]) -> float:
-    """A metric's value, of one step or several, as the paper prints it: see `gendistill.plan.paper.Metric`."""
+    """A metric's value, of one step or several, as the paper prints it: see `gendistill.plan.cells.Metric`."""
     if form == "best_accuracy":
         return 100 - min(values)
     (value,) = values
