@@ -1,19 +1,16 @@
 """A trained language model on disk: safetensors weights that say by themselves how to build the network."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gendistill.errors import UserError
-from gendistill.files import verified, write_bytes
+from gendistill.networks.weights import load_weights, save_weights
 from gendistill.precision import autocast
 from gendistill.targets import instantiate
 
-FILE = "model.safetensors"
 # What a network carries over from one stretch of text to the next: tensors of any shape.
 State = tuple[Tensor, ...]
 
@@ -39,10 +36,7 @@ class Description:
 
 def save_language_model(network: nn.Module, description: Description, folder: Path) -> None:
     """Write `model.safetensors`: the weights, and the description as metadata."""
-    from safetensors.torch import save
-
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in network.state_dict().items()}
-    write_bytes(folder / FILE, save(weights, metadata={"gendistill": json.dumps(asdict(description))}))
+    save_weights(network, description, folder)
 
 
 def load_language_model(folder: Path, device: torch.device) -> tuple[nn.Module, Description]:
@@ -51,20 +45,8 @@ def load_language_model(folder: Path, device: torch.device) -> tuple[nn.Module, 
     Raises:
         UserError: the file is missing, corrupt, or does not fit the network that it names.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = verified(folder / FILE)
-    try:
-        with safe_open(path, framework="pt") as file:
-            description = Description(**json.loads(file.metadata()["gendistill"]))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        # The fresh weights must not take numbers from the generator of the network that learns from this one.
-        with torch.random.fork_rng(devices=[]):
-            network = description.build()
-        network.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} holds no language model of this version of gendistill: {error}") from error
-    return network.to(device).eval().requires_grad_(False), description
+    network, description = load_weights(folder, Description)
+    return network.to(device), description
 
 
 @torch.inference_mode()

@@ -1,20 +1,16 @@
-"""A trained network on disk: safetensors weights that say by themselves how to build the network and feed it."""
+"""A trained network on disk, and what it says of images."""
 
 import functools
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gendistill.errors import UserError
-from gendistill.files import verified, write_bytes
+from gendistill.networks.weights import load_weights, save_weights
 from gendistill.precision import autocast
 from gendistill.targets import instantiate
-
-FILE = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -55,10 +51,7 @@ def _on(device: torch.device, values: tuple[float, ...]) -> Tensor:
 
 def save_network(network: nn.Module, description: Description, folder: Path) -> None:
     """Write `model.safetensors`: the weights, and the description as metadata."""
-    from safetensors.torch import save
-
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in network.state_dict().items()}
-    write_bytes(folder / FILE, save(weights, metadata={"gendistill": json.dumps(asdict(description))}))
+    save_weights(network, description, folder)
 
 
 def load_network(folder: Path, device: torch.device) -> tuple[nn.Module, Description]:
@@ -67,21 +60,8 @@ def load_network(folder: Path, device: torch.device) -> tuple[nn.Module, Descrip
     Raises:
         UserError: the file is missing, corrupt, or does not fit the network that it names.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = verified(folder / FILE)
-    try:
-        with safe_open(path, framework="pt") as file:
-            description = Description(**json.loads(file.metadata()["gendistill"]))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        # The fresh weights must not take numbers from the generator of the network that learns from this one.
-        with torch.random.fork_rng(devices=[]):
-            network = description.build()
-        network.load_state_dict(weights)
-    except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} holds no network of this version of gendistill: {error}") from error
-    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    return network, description
+    network, description = load_weights(folder, Description)
+    return network.to(device, memory_format=torch.channels_last), description
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ import copy
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ def experiment_names() -> list[str]:
 
 
 def paper_names() -> list[str]:
-    """The published tables that `config/paper/` defines."""
-    return sorted(path.stem for path in (CONFIG / "paper").glob("*.yaml"))
+    """The published tables that `config/paper/` defines, table 10 after table 9."""
+    names = [path.stem for path in (CONFIG / "paper").glob("*.yaml")]
+    return sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
 
 
 def group_of(name: str) -> str:
