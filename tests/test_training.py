@@ -1,66 +1,51 @@
-"""The training step on a handful of tiny images: its arithmetic, its random draws, resuming, and divergence."""
+"""The training step on a handful of tiny images: its arithmetic, its random draws, and what a student learns from."""
 
-import copy
-import io
 import itertools
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from safetensors.numpy import load_file
 
 from gendistill.data import sources
-from gendistill.data.images import hold_out_validation, load_images, save_images
 from gendistill.data.views import ViewSpace, derive_key, draw_order, draw_views
-from gendistill.errors import DivergedError, InterruptedTraining, SettingError
+from gendistill.errors import SettingError
 from gendistill.networks.resnet import ResNet
 from gendistill.networks.trained import load_network
-from gendistill.runtime import Runtime
-from gendistill.softlabels.dump import dump_soft_labels
 from gendistill.training import loop, run
-from gendistill.training.schedule import learning_rate
 from tests.tiny import (
     BATCH,
     CLASSES,
     COUNT,
     EPOCHS,
-    FILES,
     FROM_TEACHER,
     FROZEN,
     PAD,
-    PER_CLASS,
-    RECIPE,
     STEPS,
     assert_same_bits,
+    one_thread,
     read_history,
     tiny_images,
     train,
     weights,
+    write_dataset,
     write_receipt,
+    write_teacher,
 )
-
-CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dataset")
-    save_images(tiny_images(), folder)
-    write_receipt(folder, "dataset.safetensors")
-    return folder
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +58,7 @@ def finished(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(finished, dataset):
     """The inputs of a student: a teacher and its stored soft labels."""
-    folder, _ = finished
-    write_receipt(folder, *FILES)
-    store = folder.parent / "softlabels"
-    settings = {"pad": PAD, "flip": True, "precision": "float32"}
-    dump_soft_labels(settings, {"dataset": dataset, "teacher": folder}, store, Runtime("cpu"))
-    write_receipt(store, "softlabels.npy")
-    return {"teacher": folder, "softlabels": store}
-
-
-def stop_at(call):
-    """A `stop_requested` that is true the `call`-th time it is asked, from 0; it is asked once before each step."""
-    calls = itertools.count()
-    return Runtime("cpu", stop_requested=lambda: next(calls) == call)
+    return write_teacher(finished[0], dataset)
 
 
 def view_of(image, number):
@@ -299,259 +272,6 @@ def test_a_student_learns_what_its_teacher_says(dataset, tmp_path):
     assert np.array_equal(saved["logits"].argmax(1), (saved["labels"] + 1) % CLASSES)
 
 
-@pytest.mark.parametrize("call", [0, 2, STEPS, STEPS + 2, 2 * STEPS, EPOCHS * STEPS - 1])
-def test_an_interrupted_training_goes_on_with_the_same_bits(finished, dataset, tmp_path, call):
-    with pytest.raises(InterruptedTraining, match=rf"epoch {call // STEPS + 1} of {EPOCHS}, step {call % STEPS}"):
-        train(tmp_path / "step", dataset, runtime=stop_at(call))
-    assert not (tmp_path / "step" / "model.safetensors").exists()
-    left = stop_at(-1)
-    left.progress, seen = lambda done, total: seen.append(done), []
-    train(tmp_path / "step", dataset, runtime=left)
-    assert_same_bits(tmp_path / "step", finished[0])
-    assert len(seen) == EPOCHS * STEPS - call
-    assert seen[-1] == EPOCHS * COUNT
-
-
-def test_a_training_interrupted_in_every_step_gives_the_same_bits(finished, dataset, tmp_path):
-    for _ in range(EPOCHS * STEPS - 1):
-        with pytest.raises(InterruptedTraining):
-            train(tmp_path / "step", dataset, runtime=stop_at(1))
-    train(tmp_path / "step", dataset, runtime=stop_at(1))
-    assert_same_bits(tmp_path / "step", finished[0])
-
-
-def test_an_interrupted_student_goes_on_with_the_same_bits(dataset, teacher, tmp_path):
-    inputs = {"softlabels": teacher["softlabels"]}
-    train(tmp_path / "whole", dataset, FROM_TEACHER, inputs=inputs, generation=2)
-    with pytest.raises(InterruptedTraining):
-        train(tmp_path / "step", dataset, FROM_TEACHER, runtime=stop_at(6), inputs=inputs, generation=2)
-    train(tmp_path / "step", dataset, FROM_TEACHER, inputs=inputs, generation=2)
-    assert_same_bits(tmp_path / "step", tmp_path / "whole")
-
-
-def test_an_interrupted_training_without_momentum_goes_on_with_the_same_bits(dataset, tmp_path):
-    recipe = {"momentum": 0.0, "nesterov": False}
-    train(tmp_path / "whole", dataset, recipe=recipe)
-    with pytest.raises(InterruptedTraining):
-        train(tmp_path / "step", dataset, recipe=recipe, runtime=stop_at(6))
-    train(tmp_path / "step", dataset, recipe=recipe)
-    assert_same_bits(tmp_path / "step", tmp_path / "whole")
-
-
-def replace_loss(loss, monkeypatch):
-    """Let the objective `cross_entropy` be another function, for this test."""
-    monkeypatch.setattr(loss, "__module__", "gendistill.objectives.cross_entropy")
-    monkeypatch.setattr("gendistill.objectives.cross_entropy.loss", loss)
-
-
-def noisy_loss(logits, labels, teacher_logits=None):
-    return F.cross_entropy(logits + 0.1 * torch.randn_like(logits), labels)
-
-
-def test_random_numbers_that_an_objective_draws_go_on_too(dataset, tmp_path, monkeypatch):
-    replace_loss(noisy_loss, monkeypatch)
-    train(tmp_path / "whole", dataset)
-    with pytest.raises(InterruptedTraining):
-        train(tmp_path / "step", dataset, runtime=stop_at(6))
-    torch.manual_seed(99)
-    train(tmp_path / "step", dataset)
-    assert_same_bits(tmp_path / "step", tmp_path / "whole")
-
-
-@pytest.mark.parametrize(("every", "killed_after", "steps_left"), [(1, 10, 4), (2, 10, 4), (2, 7, 12), (3, 11, 12)])
-def test_a_killed_training_goes_on_from_its_last_checkpoint(finished, dataset, tmp_path, every, killed_after, steps_left):
-    done, seen = itertools.count(1), []
-
-    def kill(*_):
-        if next(done) == killed_after:
-            raise KeyboardInterrupt
-
-    runtime = Runtime("cpu", checkpoint_every=every)
-    runtime.progress = kill
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "step", dataset, runtime=runtime)
-    runtime.progress = lambda *progress: seen.append(progress)
-    train(tmp_path / "step", dataset, runtime=runtime)
-    assert len(seen) == steps_left
-    assert_same_bits(tmp_path / "step", finished[0])
-
-
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-500])
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def overwrite(path):
-    path.write_bytes(b"not a checkpoint")
-
-
-def overwrite_by_another_state(path):
-    torch.save({"something": "else"}, path)
-
-
-def flip_bits_of_a_weight(path):
-    content = bytearray(path.read_bytes())
-    weight = torch.load(io.BytesIO(content[32:]), weights_only=True)["network"]["classifier.weight"].numpy().tobytes()
-    content[content.index(weight) + 2] ^= 0xFF
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        truncate,
-        empty,
-        overwrite,
-        overwrite_by_another_state,
-        flip_bits_of_a_weight,
-    ],
-)
-def test_a_corrupt_checkpoint_is_put_aside_and_training_starts_over(finished, dataset, tmp_path, damage):
-    folder = tmp_path / "step"
-    with pytest.raises(InterruptedTraining):
-        train(folder, dataset, runtime=stop_at(STEPS + 2))
-    damage(folder / "resume.pt")
-    damaged, seen = (folder / "resume.pt").read_bytes(), []
-    runtime = Runtime("cpu")
-    runtime.progress = lambda *progress: seen.append(progress)
-    train(folder, dataset, runtime=runtime)
-    assert len(seen) == EPOCHS * STEPS
-    assert_same_bits(folder, finished[0])
-    assert (folder / "resume.pt.corrupt").read_bytes() == damaged
-
-
-def test_the_checkpoint_of_another_step_is_not_used(finished, dataset, tmp_path):
-    with pytest.raises(InterruptedTraining):
-        train(tmp_path / "other", dataset, seed=1, runtime=stop_at(STEPS + 2))
-    (tmp_path / "step").mkdir()
-    (tmp_path / "other" / "resume.pt").rename(tmp_path / "step" / "resume.pt")
-    train(tmp_path / "step", dataset)
-    assert_same_bits(tmp_path / "step", finished[0])
-
-
-def test_divergence_names_epoch_step_and_learning_rate(dataset, tmp_path):
-    with pytest.raises(DivergedError, match=r"(?s)epoch \d of 3, step \d.*recipe\.learning_rate = 1e\+20"):
-        train(tmp_path / "step", dataset, recipe={"learning_rate": 1e20})
-    assert not (tmp_path / "step" / "model.safetensors").exists()
-
-
-def loss_not_finite_at(call, value, monkeypatch):
-    calls = itertools.count()
-
-    def loss(logits, labels, teacher_logits=None):
-        return F.cross_entropy(logits, labels) + (value if next(calls) == call else 0.0)
-
-    replace_loss(loss, monkeypatch)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("call", [0, STEPS - 1, STEPS, STEPS + 2, EPOCHS * STEPS - 1])
-def test_divergence_is_found_in_the_step_where_it_began(dataset, tmp_path, monkeypatch, call, value):
-    loss_not_finite_at(call, value, monkeypatch)
-    with pytest.raises(DivergedError, match=f"epoch {call // STEPS + 1} of {EPOCHS}, step {call % STEPS + 1},"):
-        train(tmp_path / "step", dataset)
-
-
-def test_divergence_before_an_interruption_is_found_after_it(dataset, tmp_path, monkeypatch):
-    loss_not_finite_at(STEPS + 1, math.nan, monkeypatch)
-    with pytest.raises(InterruptedTraining):
-        train(tmp_path / "step", dataset, runtime=stop_at(STEPS + 3))
-    with pytest.raises(DivergedError, match=f"epoch 2 of {EPOCHS}, step 2,"):
-        train(tmp_path / "step", dataset)
-
-
 def test_padding_larger_than_the_images_is_refused(dataset, tmp_path):
     with pytest.raises(SettingError, match=r"recipe\.pad = 9"):
         train(tmp_path / "step", dataset, recipe={"pad": 9})
-
-
-def recipe_named(name):
-    return yaml.safe_load((CONFIG / "recipe" / f"{name}.yaml").read_text())
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("cifar_tt", {0: 0.1, 81: 0.1, 82: 0.01, 122: 0.01, 123: 0.001, 163: 0.001}),
-        ("cifar_wrn", {0: 0.1, 59: 0.1, 60: 0.02, 119: 0.02, 120: 0.004, 159: 0.004, 160: 0.0008, 199: 0.0008}),
-    ],
-)
-def test_published_steps_of_the_learning_rate(name, expected):
-    recipe = recipe_named(name)
-    assert recipe["epochs"] == max(expected) + 1
-    for epoch, rate in expected.items():
-        for within in (0.0, 0.99):
-            assert learning_rate(recipe, epoch, (epoch + within) / recipe["epochs"]) == pytest.approx(rate, rel=1e-12)
-
-
-def test_steps_without_milestones_keep_the_rate():
-    recipe = {**RECIPE, "schedule": "steps", "milestones": []}
-    assert {learning_rate(recipe, epoch, epoch / 3) for epoch in range(3)} == {0.05}
-
-
-@pytest.mark.parametrize(
-    ("progress", "share"), [(0, 1), (1 / 3, 0.75), (0.25, 0.8535533905932737), (0.5, 0.5), (2 / 3, 0.25), (1, 0)]
-)
-def test_cosine_falls_from_the_rate_to_zero(progress, share):
-    recipe = {**RECIPE, "learning_rate": 0.3}
-    assert learning_rate(recipe, 0, progress) == pytest.approx(0.3 * share, abs=1e-15)
-
-
-def test_validation_images_are_taken_from_the_training_images():
-    data = tiny_images()
-    held = hold_out_validation(data, 2, seed=5)
-    parts = {split: {image.tobytes() for image in images} for split, images in held.images.items()}
-    assert not parts["train"] & parts["validation"]
-    assert parts["train"] | parts["validation"] == {image.tobytes() for image in data.images["train"]}
-    assert np.bincount(held.labels["validation"]).tolist() == [2, 2, 2]
-    assert np.bincount(held.labels["train"]).tolist() == [PER_CLASS - 2] * 3
-    label_of = {image.tobytes(): label for image, label in zip(data.images["train"], data.labels["train"], strict=True)}
-    for split in ("train", "validation"):
-        found = zip(held.images[split], held.labels[split], strict=True)
-        assert all(label_of[image.tobytes()] == label for image, label in found)
-    assert np.array_equal(held.images["test"], data.images["test"])
-    assert len(data.images["train"]) == COUNT
-
-
-def test_no_validation_images_unless_asked_for():
-    assert "validation" not in hold_out_validation(tiny_images(), 0, seed=5).images
-
-
-def test_validation_images_are_tested_on_but_not_trained_on(tmp_path):
-    held = hold_out_validation(tiny_images(), 3, seed=5)
-    save_images(held, tmp_path / "dataset")
-    write_receipt(tmp_path / "dataset", "dataset.safetensors")
-    metrics = train(tmp_path / "step", tmp_path / "dataset", recipe={"evaluate_every": 1})
-    other = copy.deepcopy(held)
-    other.images["validation"][:] = 255 - other.images["validation"]
-    save_images(other, tmp_path / "other")
-    write_receipt(tmp_path / "other", "dataset.safetensors")
-    changed = train(tmp_path / "again" / "step", tmp_path / "other", recipe={"evaluate_every": 1})
-    for name in FILES:
-        assert (tmp_path / "step" / name).read_bytes() == (tmp_path / "again" / "step" / name).read_bytes()
-    assert metrics["validation_loss"] != changed["validation_loss"]
-    history = read_history(tmp_path / "step")
-    best = min(history, key=lambda row: float(row["validation_error_pct"]))
-    assert metrics["best_epoch_chosen_on"] == "validation"
-    assert (metrics["best_epoch"], metrics["best_epoch_test_error_pct"]) == (int(best["epoch"]), float(best["test_error_pct"]))
-    assert load_images(tmp_path / "dataset").images["validation"].shape == (9, 1, 8, 8)
-
-
-def row(epoch, test, validation=None):
-    errors = {} if test is None else {"test_error_pct": test}
-    return {"epoch": epoch, **errors, **({} if validation is None else {"validation_error_pct": validation})}
-
-
-def test_the_best_epoch_is_chosen_on_validation_images():
-    history = [row(1, None), row(2, 10.0, 30.0), row(3, 20.0, 25.0), row(4, 5.0, 26.0)]
-    found = run.best_epoch(history)
-    assert found == {"best_epoch": 3, "best_epoch_test_error_pct": 20.0, "best_epoch_chosen_on": "validation"}
-
-
-def test_without_validation_images_the_best_epoch_is_marked_as_chosen_on_test_images():
-    history = [row(1, None), row(2, 10.0), row(3, 20.0), row(4, 5.0), row(5, 6.0)]
-    found = run.best_epoch(history)
-    assert found == {"best_epoch": 4, "best_epoch_test_error_pct": 5.0, "best_epoch_chosen_on": "test"}

@@ -2,13 +2,17 @@
 
 import csv
 import hashlib
+import itertools
 import json
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 from safetensors.numpy import load_file
 
-from gendistill.data.images import Images
+from gendistill.data.images import Images, save_images
 from gendistill.runtime import Runtime
+from gendistill.softlabels.dump import dump_soft_labels
 from gendistill.training import run
 
 CLASSES, PER_CLASS, BATCH, STEPS, EPOCHS, PAD = 3, 9, 7, 4, 3, 2
@@ -77,3 +81,39 @@ def assert_same_bits(folder, other):
     for name in FILES:
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
     assert read_history(folder) == read_history(other)
+
+
+@contextmanager
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_dataset(folder):
+    save_images(tiny_images(), folder)
+    write_receipt(folder, "dataset.safetensors")
+    return folder
+
+
+def write_teacher(folder, dataset):
+    """Dump the soft labels of a finished training beside its folder; return both as the inputs of a student."""
+    write_receipt(folder, *FILES)
+    store = folder.parent / "softlabels"
+    settings = {"pad": PAD, "flip": True, "precision": "float32"}
+    dump_soft_labels(settings, {"dataset": dataset, "teacher": folder}, store, Runtime("cpu"))
+    write_receipt(store, "softlabels.npy")
+    return {"teacher": folder, "softlabels": store}
+
+
+def stop_at(call):
+    """A `stop_requested` that is true the `call`-th time it is asked, from 0; it is asked once before each step."""
+    calls = itertools.count()
+    return Runtime("cpu", stop_requested=lambda: next(calls) == call)
+
+
+def replace_loss(loss, monkeypatch):
+    """Let the objective `cross_entropy` be another function, for this test."""
+    monkeypatch.setattr(loss, "__module__", "gendistill.objectives.cross_entropy")
+    monkeypatch.setattr("gendistill.objectives.cross_entropy.loss", loss)
