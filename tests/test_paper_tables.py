@@ -325,7 +325,8 @@ def test_a_table_has_published_and_own_values_side_by_side(tmp_path):
 def test_a_readable_table_marks_best_epochs_spreads_and_what_was_not_run(tmp_path):
     frame, notes = readable_paper(make_table(tmp_path))
     assert frame["published"].tolist() == ["6.5 [1]", "–", "4 ± 0.1"]
-    assert frame["ours"].tolist() == ["7.00 ± 1.41", "5.50 (one run)", "not run: quoted"]
+    assert frame["ours"].tolist() == ["7.00 ± 1.41", "5.50", "not run: quoted"]
+    assert "data set" not in frame
     assert frame["metric"].tolist() == ["test_error_pct", "test_error_pct_best_epoch †", "test_error_pct"]
     assert frame["n"].tolist() == ["2", "1", "–"]
     assert frame["difference"].tolist() == ["+0.50", "–", "–"]

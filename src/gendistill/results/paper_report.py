@@ -40,7 +40,11 @@ def readable_paper(content: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
         digits = 4 if row["ours"] is not None and abs(row["ours"]) < 1 else 2
         shown["difference"] = "–" if row["difference"] is None else f"{row['difference']:+.{digits}f}"
         rows.append(shown)
-    return pd.DataFrame(rows), notes
+    frame = pd.DataFrame(rows)
+    if frame["data set"].nunique() == 1:
+        # The title says it.
+        frame = frame.drop(columns="data set")
+    return frame, notes
 
 
 def ours(row: dict[str, Any]) -> str:
@@ -50,7 +54,7 @@ def ours(row: dict[str, Any]) -> str:
     if row["ours"] is None:
         return "–"
     digits = 4 if abs(row["ours"]) < 1 else 2
-    spread = " (one run)" if row["sd"] is None else f" ± {row['sd']:.{digits}f}"
+    spread = "" if row["sd"] is None else f" ± {row['sd']:.{digits}f}"
     return f"{row['ours']:.{digits}f}{'' if row['metric'] == 'params_millions' else spread}"
 
 
