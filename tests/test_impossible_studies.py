@@ -30,6 +30,9 @@ def test_a_teacher_of_other_data_with_the_same_classes():
     teacher = plan.steps[plan.roles["cifar100_short-ban-gen0-seed0"]]
     assert plan.steps[student.inputs["dataset"]].settings["name"] == "svhn"
     assert plan.steps[teacher.inputs["dataset"]].settings["name"] == "cifar10"
+    # What is measured is measured on the students' data, of the teacher too.
+    (statistics,) = plan.of_kind("statistics")
+    assert plan.steps[statistics.inputs["dataset"]].settings["name"] == "svhn"
     # The labels are those of the student's images.
     labels = plan.steps[student.inputs["softlabels"]]
     assert plan.steps[labels.inputs["dataset"]].settings["name"] == "svhn"

@@ -16,6 +16,7 @@ from torch import Tensor
 from gendistill.data.decode import centre_view, random_view
 from gendistill.data.images import FILE, draw_per_class
 from gendistill.data.sources import Data, Source
+from gendistill.data.views import draw_numbers
 from gendistill.files import verified, write_bytes
 
 # Of ImageNet's training images, in units of pixel values: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 255.
@@ -153,8 +154,7 @@ class FileImages:
         Image i has the i-th number of a counter-based generator (Philox) at counter `epoch`: it depends on key, epoch and
         image only, not on the order of the images or on what was drawn before.
         """
-        raw = np.random.Philox(key=key, counter=[0, epoch, 0, 0]).random_raw(len(self))
-        return (raw >> np.uint64(1)).astype(np.int64)
+        return (draw_numbers(key, epoch, len(self)) >> np.uint64(1)).astype(np.int64)
 
     def batches(self, order: Tensor, views: Tensor, batch_size: int) -> Iterator[Tensor]:
         """Views of images, decoded ahead of their use.

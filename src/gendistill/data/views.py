@@ -79,13 +79,14 @@ def draw_views(key: int, epoch: int, count: int, space: ViewSpace) -> np.ndarray
     Image i has the i-th number of a counter-based generator (Philox) at counter `epoch`: it depends on key, epoch and
     image only, not on the order of the images or on what was drawn before.
     """
-    return (_raw(key, epoch, count) % np.uint64(len(space))).astype(np.int64)
+    return (draw_numbers(key, epoch, count) % np.uint64(len(space))).astype(np.int64)
 
 
 def draw_order(key: int, epoch: int, count: int) -> np.ndarray:
     """The order in which an epoch visits `count` images: a permutation, int64, shape (count,)."""
-    return np.argsort(_raw(key, epoch, count), kind="stable")
+    return np.argsort(draw_numbers(key, epoch, count), kind="stable")
 
 
-def _raw(key: int, epoch: int, count: int) -> np.ndarray:
+def draw_numbers(key: int, epoch: int, count: int) -> np.ndarray:
+    """The first `count` numbers of a counter-based generator (Philox) at counter `epoch`: uint64, shape (count,)."""
     return np.random.Philox(key=key, counter=[0, epoch, 0, 0]).random_raw(count)

@@ -9,7 +9,7 @@ import torch
 
 from gendistill.data.views import derive_key
 from gendistill.errors import SettingError
-from gendistill.files import write_bytes
+from gendistill.files import write_csv
 from gendistill.language.corpus import load_corpus
 from gendistill.language.loop import Row, fit, measure
 from gendistill.language.teacher import Teacher, online_teacher, stored_teacher
@@ -66,7 +66,7 @@ def train_language_model(settings: dict[str, Any], inputs: dict[str, Path], fold
     )
     train_perplexity = measure(network, text["train"], recipe)
     save_language_model(network, description, folder)
-    write_bytes(folder / "history.csv", _to_csv(history))
+    write_csv(folder / "history.csv", history)
     return {
         "train_perplexity": train_perplexity,
         "validation_perplexity": history[-1]["validation_perplexity"],
@@ -106,8 +106,3 @@ def _teacher(
     if "teacher" in inputs:
         return online_teacher(inputs["teacher"], vocabulary, device)
     return None
-
-
-def _to_csv(history: list[Row]) -> bytes:
-    rows = [list(history[0]), *(list(row.values()) for row in history)]
-    return "".join(",".join(map(str, row)) + "\n" for row in rows).encode()

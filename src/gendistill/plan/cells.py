@@ -137,7 +137,7 @@ def find_cell(
     if kind in ("transfer", "fine_tune"):
         return [_transferred(study, source, role, own, networks[generation], seed)], metric.key
     if metric.step == "statistics":
-        data = study.plan.steps[networks[0].inputs["dataset"]]
+        data = study.plan.steps[networks[-1].inputs["dataset"]]
         return [evaluations.add_statistics(study, key, data, networks, seed)], f"generations.{generation}.{metric.key}"
     return [_evaluated(study, metric, role, own, generation, networks)], metric.key
 

@@ -81,7 +81,8 @@ def add_standard_evaluations(
         cells.append({"table": table, "step": step.name, **labels})
 
     for (key, seed), networks in grown.items():
-        data = study.plan.steps[networks[0].inputs["dataset"]]
+        # The students': a patriarch may have learnt from other data of the same classes.
+        data = study.plan.steps[networks[-1].inputs["dataset"]]
         last = len(networks) - 1
         if data.kind == "text":
             for k, network in enumerate(networks):
@@ -92,8 +93,8 @@ def add_standard_evaluations(
             cell("error", network, lineage=key, generation=k, seed=seed)
             if statistics:
                 cell("confidence", statistics, lineage=key, generation=k, seed=seed)
-            if lineages[key][k].dataset.get("superclasses"):
-                step = add_class_structure(study, f"{key}-gen{k}-seed{seed}", lineages[key][k].dataset, data, network)
+            if lineages[key][-1].dataset.get("superclasses"):
+                step = add_class_structure(study, f"{key}-gen{k}-seed{seed}", lineages[key][-1].dataset, data, network)
                 cell("structure", step, lineage=key, generation=k, seed=seed)
             for target in targets:
                 step = add_transfer(study, f"{key}-gen{k}-seed{seed}", network, target)

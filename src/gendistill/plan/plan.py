@@ -19,12 +19,14 @@ class Plan:
         steps: each step by its name `kind/id`.
         roles: for each readable name, such as `demo-ban-gen3-seed0`, the name of its step.
         settings: the composed settings of each experiment.
+        datasets: the steps of data sets by their settings, so that no folder of images is looked through twice.
         runtime: the settings `runtime` of each step that computes with networks; they change no id, and results by rounding only.
     """
 
     steps: dict[str, Step] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Settings] = field(default_factory=dict)
+    datasets: dict[str, Step] = field(default_factory=dict)
     runtime: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, role: str, step: Step, runtime: dict[str, Any] | None = None) -> Step:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gendistill.plan.canonical import canonical_json
 from gendistill.plan.code import code_hash
 from gendistill.plan.fingerprint import fingerprint
 from gendistill.plan.network import Network
@@ -39,6 +40,15 @@ def add_dataset(study: Study, dataset: Settings) -> Step:
     Raises:
         SettingError: a setting is not allowed, or names files that are not there.
     """
+    known = study.plan.datasets
+    key = canonical_json(dataset)
+    if key not in known:
+        known[key] = _dataset_step(study, dataset)
+    # Data of one name with other settings, such as a teacher's, have names of their own.
+    return study.add(f"dataset-{dataset['name']}", known[key], f"dataset-{known[key].id}")
+
+
+def _dataset_step(study: Study, dataset: Settings) -> Step:
     check_group("dataset", dataset, study.where)
     settings, source = dict(dataset), {}
     if "path" in dataset:
@@ -51,9 +61,7 @@ def add_dataset(study: Study, dataset: Settings) -> Step:
         # Only checked: class_structure alone reads them, so that no network depends on them.
         read_superclasses(path, study.where)
     kind = kind_for("dataset", dataset)
-    step = make_step(kind, dataset["name"], settings, code_of(kind, dataset), {}, source)
-    # Data of one name with other settings, such as a teacher's, have names of their own.
-    return study.add(f"dataset-{dataset['name']}", step, f"dataset-{step.id}")
+    return make_step(kind, dataset["name"], settings, code_of(kind, dataset), {}, source)
 
 
 def source_of(data: Step) -> dict[str, str]:

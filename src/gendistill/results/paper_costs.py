@@ -115,9 +115,9 @@ def _forward_of(network: str, data: str, classes: int) -> tuple[float, int]:
     settings: dict[str, Any] = json.loads(network)
     shape = SIZES[data][1]
     if not shape:
-        parameters = sum(p.numel() for p in build_on_meta(settings, vocabulary=[str(n) for n in range(classes)]).parameters())
+        model = build_on_meta(settings, vocabulary=[str(n) for n in range(classes)])
         # A word meets each weight once.
-        return 2 * parameters, len(list(build_on_meta(settings, vocabulary=[str(n) for n in range(classes)]).modules()))
+        return 2 * sum(p.numel() for p in model.parameters()), len(list(model.modules()))
     model = build_on_meta(settings, channels=shape[0], classes=classes)
     layers = sum(isinstance(m, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)) for m in model.modules())
     return image_flops(settings, shape, classes), layers

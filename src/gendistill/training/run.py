@@ -1,7 +1,5 @@
 """The training step: one patriarch, or one generation, from its spec."""
 
-import csv
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +9,7 @@ import torch
 from gendistill.data.sources import open_data
 from gendistill.data.views import ViewSpace, derive_key
 from gendistill.errors import SettingError, UserError
-from gendistill.files import write_bytes
+from gendistill.files import write_bytes, write_csv
 from gendistill.networks.trained import Description, load_network, save_network
 from gendistill.precision import choose_device, make_deterministic, number_format
 from gendistill.targets import instantiate
@@ -82,7 +80,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
             _save_test_logits(logits, source.labels, folder)
     history[-1] |= {name: value for name, value in final.items() if not name.startswith("train")}
     save_network(network, description, folder)
-    write_bytes(folder / "history.csv", _to_csv(history))
+    write_csv(folder / "history.csv", history)
     return {
         **final,
         **best_epoch(history),
@@ -140,12 +138,3 @@ def _save_test_logits(logits: torch.Tensor, labels: torch.Tensor, folder: Path) 
     if not logits.isfinite().all():
         raise SettingError("the trained network's outputs are not finite: lower recipe.learning_rate")
     write_bytes(folder / "logits.safetensors", save({"logits": logits, "labels": labels.cpu()}))
-
-
-def _to_csv(history: list[Row]) -> bytes:
-    names = list(dict.fromkeys(name for row in history for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue().encode()
