@@ -33,14 +33,13 @@ from pathlib import Path
 from gendistill.__main__ import main
 from gendistill.execute import execute
 from gendistill.plan import build_plan
+from gendistill.results.view import view_id
 plan = build_plan(["tiny"])
 for step in plan.steps.values():
     assert execute(json.loads(step.to_json())) == 0
-assert main(["report", "--experiments", '["tiny"]', "--view", plan.view_id]) == 0
-Path("results/.view").mkdir(exist_ok=True)
-Path("results/.view", plan.view_id).touch()
+assert main(["report", "--view", view_id(plan), "--config", "experiments=[tiny]"]) == 0
 Path("specs.json").write_text(json.dumps({step.kind: json.loads(step.to_json()) for step in plan.steps.values()}))
-Path("view.txt").write_text(plan.view_id)
+Path("view.txt").write_text(view_id(plan))
 """
 
 
@@ -99,7 +98,7 @@ def train(project: Path, *overrides: str, **options) -> subprocess.CompletedProc
 
 def report(project: Path, **options) -> subprocess.CompletedProcess:
     view = (project / "view.txt").read_text()
-    return run(project, "-m", "gendistill", "report", "--experiments", '["tiny"]', "--view", view, **options)
+    return run(project, "-m", "gendistill", "report", "--view", view, "--config", "experiments=[tiny]", **options)
 
 
 def snakemake(project: Path, *arguments: str) -> subprocess.CompletedProcess:

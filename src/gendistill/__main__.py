@@ -2,11 +2,14 @@
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from gendistill.errors import UserError
+from gendistill.plan.build import read_choice
 from gendistill.plan.step import FUNCTIONS
 
 
@@ -18,14 +21,23 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for kind in FUNCTIONS:
         step = commands.add_parser(kind, help=f"run the step {kind} (what rule {kind} does)")
-        step.add_argument("--spec", type=json.loads, required=True, help="the step as JSON, from the plan")
+        step.add_argument("--spec", type=_read_spec, required=True, help="the step as JSON, from the plan, or @ and a file with it")
         step.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
         step.add_argument("--threads", type=int, default=1)
         step.add_argument("--checkpoint-every", type=int, default=1, metavar="EPOCHS")
     view = commands.add_parser("report", help="write results/")
-    view.add_argument("--experiments", type=json.loads, required=True, help="a JSON list of names")
-    view.add_argument("--overrides", type=json.loads, default=[], help="a JSON list of overrides in Hydra's syntax")
-    view.add_argument("--view", required=True, help="identity of the results, from the plan")
+    _add_choice(view)
+    view.add_argument("--view", help="identity of the results, from the plan")
+    _add_choice(commands.add_parser("share", help="put all finished large files under DVC"))
+    fetch = commands.add_parser("restore", help="fetch shared files that are not here")
+    fetch.add_argument("files", type=Path, nargs="+", help="runs/<step>/<id>/<file>")
+    unused = commands.add_parser("unused", help="list runs that no experiment names any more")
+    _add_choice(unused)
+    unused.add_argument("--remove", action="store_true", help="remove them")
+    origin = commands.add_parser("provenance", help="where a run, or a cell of a table, comes from")
+    origin.add_argument("name", help="such as demo-ban-gen3-seed0, runs/<step>/<id>, or demo_error:ban/3")
+    compare = commands.add_parser("diff", help="what differs between two runs")
+    compare.add_argument("names", nargs=2, metavar="NAME", help="such as demo-ban-gen3-seed0 or runs/<step>/<id>")
     check = commands.add_parser("check-labels", help="compute a sample of stored soft labels anew and compare")
     check.add_argument("folder", type=Path, help="runs/softlabels/<id>")
     check.add_argument("--samples", type=int, default=1000)
@@ -37,30 +49,84 @@ def main(arguments: list[str] | None = None) -> int:
         from gendistill.execute import execute
 
         return execute(given.spec, given.device, given.threads, given.checkpoint_every)
+    commands_of_people = {
+        "report": _report,
+        "share": _share,
+        "restore": _restore,
+        "unused": _unused,
+        "provenance": _provenance,
+        "diff": _diff,
+        "check-labels": _check_labels,
+        "papers": _papers,
+        "code-hashes": _code_hashes,
+    }
     try:
-        return {"report": _report, "check-labels": _check_labels, "code-hashes": _code_hashes, "papers": _papers}[given.command](
-            given
-        )
+        return commands_of_people[given.command](given)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
 
 
-def _report(given: argparse.Namespace) -> int:
-    from gendistill.files import remove
-    from gendistill.plan import build_plan
-    from gendistill.results.report import write_report
+def _read_spec(text: str) -> dict[str, Any]:
+    return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
 
-    plan = build_plan(given.experiments, tuple(given.overrides))
-    if plan.view_id != given.view:
-        raise UserError("settings or code were changed while the steps ran. Run snakemake again: it makes what the change needs.")
-    tables = {step.settings["experiment"]: step.folder for step in plan.of_kind("tables")}
-    papers = {step.settings["table"]: step.folder for step in plan.of_kind("paper_table")}
-    command = ["snakemake", "--config", f"experiments=[{','.join(given.experiments)}]"]
-    command += [f"overrides={json.dumps(given.overrides)}"] if given.overrides else []
-    for marker in Path("results", ".view").glob("*"):
-        remove(marker)
-    write_report(plan.index, tables, papers, shlex.join(command))
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    """The option by which a command is told which experiments are meant, as `snakemake` is."""
+    parser.add_argument(
+        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="as for snakemake: experiments, paper, seeds, scale, overrides"
+    )
+
+
+def _choice(given: argparse.Namespace) -> tuple[list[str], tuple[str, ...]]:
+    pairs = [text.partition("=") for text in given.config]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise UserError(f"--config {key}: must be KEY=VALUE, such as experiments=[demo].")
+    return read_choice({key: yaml.safe_load(value) for key, _, value in pairs})
+
+
+def _report(given: argparse.Namespace) -> int:
+    from gendistill.results.view import write_view
+
+    write_view(*_choice(given), given.view)
+    return 0
+
+
+def _share(given: argparse.Namespace) -> int:
+    from gendistill.sharing.share import share
+
+    print(share(*_choice(given)))
+    return 0
+
+
+def _restore(given: argparse.Namespace) -> int:
+    from gendistill.sharing.restore import restore
+
+    for path in given.files:
+        restore(path)
+    return 0
+
+
+def _unused(given: argparse.Namespace) -> int:
+    from gendistill.sharing.unused import list_unused, remove_unused, unused_runs
+
+    folders = unused_runs(*_choice(given))
+    print(remove_unused(folders) if given.remove else list_unused(folders))
+    return 0
+
+
+def _provenance(given: argparse.Namespace) -> int:
+    from gendistill.provenance.ancestry import provenance
+
+    print(provenance(given.name))
+    return 0
+
+
+def _diff(given: argparse.Namespace) -> int:
+    from gendistill.provenance.differences import difference
+
+    print(difference(*given.names))
     return 0
 
 

@@ -58,6 +58,9 @@ def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(runtime.threads)
     metrics = function(spec["settings"], inputs, folder, runtime)
+    for name in OUTPUTS[kind]:
+        # What was shared is another copy than the one that was just made.
+        remove(folder / f"{name}.dvc")
     times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 2)}
     write_receipt(folder, spec, OUTPUTS[kind], metrics, times)
     # Only now is the training safe without it.

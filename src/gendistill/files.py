@@ -70,6 +70,18 @@ def only_one(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process works in `folder` right now."""
+    try:
+        with open(folder / ".lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically."""
     with open_atomic(path) as file:
@@ -141,7 +153,7 @@ def verified(path: Path) -> Path:
     if sha256(path) != expected:
         raise UserError(
             f"{path} is corrupt: its content is not what its receipt ({receipt}) says was written. "
-            f"Remove it and run snakemake again to have it made anew: rm {path}"
+            f"Remove it and run snakemake again, to have it fetched (where it is shared) or made anew: rm {path}"
         )
     return path
 
@@ -155,8 +167,14 @@ def read_receipt(folder: Path) -> dict[str, Any]:
     path = folder / RECEIPT
     if not path.exists():
         raise UserError(f"{path} is missing. Make it with: snakemake {path} --config experiments=[NAME]")
+    text = path.read_text()
+    if text.startswith("<<<<<<<") or "\n<<<<<<<" in text:
+        raise UserError(
+            f"{path} has a merge conflict: the same run was made twice. Take one of the two, for the whole folder: "
+            f"git checkout --ours -- {folder}  (or --theirs), then git add {folder}"
+        )
     try:
-        receipt = json.loads(path.read_text())
+        receipt = json.loads(text)
         if not isinstance(receipt, dict):
             raise ValueError("it is no receipt")
         return receipt

@@ -1,5 +1,6 @@
 """The receipt of a step: what was run, from what, with what, and what came out."""
 
+import contextlib
 import platform
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gendistill.files import RECEIPT, sha256, write_json
+from gendistill.errors import UserError
+from gendistill.files import RECEIPT, read_receipt, sha256, write_json
+from gendistill.plan.code import code_hash, module_hashes
 from gendistill.plan.paths import ROOT
 
 PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn", "torchvision", "snakemake", "hydra-core", "dvc")
@@ -16,10 +19,45 @@ PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn", "torchvision", "sna
 def write_receipt(
     folder: Path, spec: dict[str, Any], outputs: tuple[str, ...], metrics: dict[str, Any], times: dict[str, Any]
 ) -> None:
-    """Write `receipt.json`, the last file of a step: where it exists, the step is done."""
+    """Write `receipt.json`, the last file of a step: where it exists, the step is done.
+
+    Beside the step it tells, for people and not for the id, each module that the code hashes cover, and the SHA-256 of the files
+    of the steps that it read.
+    """
     files = {name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in outputs}
-    receipt = {"spec": spec, "metrics": metrics, "outputs": files, "times": times, "environment": environment()}
+    receipt = {
+        "spec": spec,
+        "metrics": metrics,
+        "outputs": files,
+        "inputs": _inputs(spec.get("inputs", {})),
+        "modules": _modules(spec.get("code", {})),
+        "times": times,
+        "environment": environment(),
+    }
     write_json(folder / RECEIPT, receipt)
+
+
+def _inputs(inputs: dict[str, str | list[str]]) -> dict[str, dict[str, str]]:
+    """For each step that was read, as `kind/id`, the SHA-256 of each of its files, as its receipt tells it now."""
+    found = {}
+    for names in inputs.values():
+        for name in [names] if isinstance(names, str) else names:
+            # Some steps need no receipt of what they read.
+            with contextlib.suppress(UserError):
+                outputs = read_receipt(Path("runs", name)).get("outputs", {})
+                found[name] = {file: output["sha256"] for file, output in outputs.items()}
+    return found
+
+
+def _modules(code: dict[str, str]) -> dict[str, str]:
+    """The hash of each module that the step's code hashes cover; none of what was edited since the step was planned."""
+    found: dict[str, str] = {}
+    for root, planned in code.items():
+        # Files may be half edited by now, and no finished training shall be lost for that.
+        with contextlib.suppress(Exception):
+            if code_hash(root) == planned:
+                found |= module_hashes(root)
+    return found
 
 
 def environment() -> dict[str, Any]:

@@ -40,16 +40,17 @@ rule paper_table:
         "python -m gendistill paper_table --spec {params.spec:q} --threads {threads} 2> {log}"
 
 
-# The marker says which results the folder shows. Where it is missing, settings or code ask for others than the folder shows.
+# results/view.json says which results the folder shows. Where it names others, the report is out of date.
 rule report:
     input:
-        view=[] if MARKER.exists() else ask_for_view(),
+        view=[] if view_is_current(PLAN) else ask_for_view(),
         tables=[ancient(path) for kind in ("tables", "paper_table") for step in PLAN.of_kind(kind) for path in step.files],
     output:
         page=report("results/report.html", caption="../report/report.rst", category="Report"),
-        marker=touch(MARKER),
         index="results/index.json",
         metrics="results/metrics.json",
+        params="results/params.yaml",
+        artifacts="results/dvc.yaml",
         generations="results/generations.csv",
         tables=report(
             expand("results/tables/{name}.{kind}", name=TABLE_NAMES, kind=["csv", "md"]),
@@ -76,7 +77,7 @@ rule report:
         mem_mb=grows(2000),
         runtime=grows(10),
     params:
-        view=PLAN.view_id,
+        view=view_id(PLAN),
         chosen=lambda wildcards: CHOSEN,
     shell:
         "python -m gendistill report {params.chosen} --view {params.view} 2> {log}"

@@ -24,6 +24,27 @@ def code_hash(root: str) -> str:
 
     If `workflow/refactorings.yaml` says that this code gives the same results as older code, the older hash.
     """
+    own = digest(_closure(root))
+    equal, seen = _refactorings(REFACTORINGS).get(root, {}), {own}
+    while own in equal:
+        own = equal[own]["same_as"]
+        if own in seen:
+            raise SettingError(f"{root}: {own} leads back to itself in workflow/{REFACTORINGS.name}")
+        seen.add(own)
+    return own
+
+
+def module_hashes(root: str) -> dict[str, str]:
+    """The hash of each module that the code hash of `root` covers, by its dotted name.
+
+    Raises:
+        FileNotFoundError: there is no such module.
+    """
+    return {module: own[:10] for module, own in sorted(_closure(root).items())}
+
+
+def _closure(root: str) -> dict[str, str]:
+    """The full hashes of `root` and of all modules of the package that it imports, directly or not."""
     # Importing a.b.c runs the __init__ of a and of a.b too.
     parts = root.split(".")
     modules, waiting = {}, [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
@@ -32,14 +53,7 @@ def code_hash(root: str) -> str:
         if module not in modules:
             modules[module], imports = _read_module(SOURCE, module)
             waiting.extend(imports)
-    own = digest(modules)
-    equal, seen = _refactorings(REFACTORINGS).get(root, {}), {own}
-    while own in equal:
-        own = equal[own]["same_as"]
-        if own in seen:
-            raise SettingError(f"{root}: {own} leads back to itself in workflow/{REFACTORINGS.name}")
-        seen.add(own)
-    return own
+    return modules
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Identify a user's own data by content, so that results follow the content and not the place."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -22,12 +23,14 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
         by_size: for folders of a million files: take names and sizes for the contents of images, and the modification times
             of folders, which change when a file comes or goes, for those of files.
 
+    Where there is nothing at `path`, as in the checkout of a teammate, it is the hash of what the data set was made from.
+
     Raises:
-        SettingError: there is nothing at `path`.
+        SettingError: there is nothing at `path`, nor has a data set been made from it; or several have.
     """
     root = Path(path)
     if not root.exists():
-        raise SettingError(f"dataset.path = {path}: there is no such file or folder. Set in {where}.")
+        return _recorded(path, where)
     folders = _folders(root) if by_size else []
     parents = {folder.parent for folder in folders}
     # Lists of labels lie beside folders; images lie in folders of their own.
@@ -55,6 +58,25 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
         known[key] = content.hexdigest()[:16]
         write_cache(cache, known)
     return known[key]
+
+
+def _recorded(path: str, where: str) -> str:
+    """The hash that the receipts of data sets made from `path` give."""
+    found = set()
+    for kind in ("dataset", "text"):
+        for receipt in Path("runs", kind).glob("*/receipt.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                spec = json.loads(receipt.read_text())["spec"]
+                if spec["source"].get("path") == path:
+                    found.add(spec["settings"]["content"])
+    if len(found) == 1:
+        return found.pop()
+    said = f"dataset.path = {path}: there is no such file or folder. Set in {where}."
+    if Path(f"{path}.dvc").exists():
+        said += f" It is under DVC: dvc pull {path}.dvc"
+    if found:
+        said += f" Data sets were made from {len(found)} different contents of it, so it must be there to know which one is meant."
+    raise SettingError(said)
 
 
 def _files(root: Path) -> list[Path]:

@@ -4,9 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gendistill.errors import SettingError
-from gendistill.plan.canonical import digest
-from gendistill.plan.code import code_hash
-from gendistill.plan.paths import REPORT_TEMPLATE
 from gendistill.plan.settings import Settings
 from gendistill.plan.step import Step
 
@@ -72,11 +69,6 @@ class Plan:
     def index(self) -> dict[str, str]:
         """The folder of each role."""
         return {role: self.steps[name].folder for role, name in sorted(self.roles.items())}
-
-    @property
-    def view_id(self) -> str:
-        """The identity of what `results/` is to show: all roles, and the code and the template of the report."""
-        return digest([self.index, code_hash("gendistill.results.report"), REPORT_TEMPLATE.read_text()])
 
 
 @dataclass(frozen=True)

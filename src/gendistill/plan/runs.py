@@ -1,7 +1,6 @@
 """The steps that get data and train networks: data sets, patriarchs, soft labels, generations."""
 
-from pathlib import Path
-
+from gendistill.errors import SettingError
 from gendistill.plan.canonical import canonical_json
 from gendistill.plan.code import code_hash
 from gendistill.plan.fingerprint import fingerprint
@@ -55,8 +54,12 @@ def _dataset_step(study: Study, dataset: Settings) -> Step:
         # The content is what counts, not where it lies.
         source = {"path": settings.pop("path")}
         where = f"{study.where}; config/dataset/{dataset['name']}.yaml says what belongs there"
-        missing = study.without_data and not Path(source["path"]).exists()
-        settings["content"] = "" if missing else fingerprint(source["path"], where, bool(dataset.get("on_disk")))
+        try:
+            settings["content"] = fingerprint(source["path"], where, bool(dataset.get("on_disk")))
+        except SettingError:
+            if not study.without_data:
+                raise
+            settings["content"] = ""
     if path := settings.pop("superclasses", None):
         # Only checked: class_structure alone reads them, so that no network depends on them.
         read_superclasses(path, study.where)

@@ -26,6 +26,19 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "paper_table": ("table.json",),
     "tables": ("tables.json", "error_by_generation.svg", "error_by_generation.png"),
 }
+# What lies in DVC, not in git, once it is shared.
+LARGE = ("model.safetensors", "logits.safetensors", "dataset.safetensors", "softlabels.npy")
+# The files that a step reads of another, by the role in which it names it; of the steps of other roles, the receipts only.
+READS: dict[str, tuple[str, ...]] = {
+    "dataset": ("dataset.safetensors",),
+    "teacher": ("model.safetensors",),
+    "start": ("model.safetensors",),
+    "student": ("model.safetensors",),
+    "network": ("model.safetensors",),
+    "networks": ("model.safetensors", "logits.safetensors"),
+    "members": ("logits.safetensors",),
+    "softlabels": ("softlabels.npy",),
+}
 # The kinds that train a network.
 NETWORKS = ("patriarch", "generation", "fine_tune", "language_patriarch", "language_generation")
 # What an interrupted training leaves beside them, and a finished one does not.
@@ -102,6 +115,13 @@ class Step:
         """The steps that this one reads, as `kind/id`, each once."""
         lists = [[value] if isinstance(value, str) else value for value in self.inputs.values()]
         return list(dict.fromkeys(name for names in lists for name in names))
+
+    @property
+    def reads(self) -> list[str]:
+        """The paths of all files that the step reads, each once: receipts, and what `READS` says."""
+        pairs = [(role, name) for role, names in self.inputs.items() for name in ([names] if isinstance(names, str) else names)]
+        paths = [f"runs/{name}/{file}" for role, name in pairs for file in (*READS.get(role, ()), "receipt.json")]
+        return list(dict.fromkeys(paths))
 
     def to_json(self) -> str:
         """The spec and the id as canonical JSON: all that the command of the step needs."""

@@ -1,4 +1,4 @@
-"""The report step: the readable view of all results in `results/`, and one page that shows it."""
+"""The tables and figures of a plan as files to read, and one page that shows them all."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from gendistill.files import read_receipt, verified, write_bytes, write_json
+from gendistill.files import read_receipt, verified
 from gendistill.plan.paths import REPORT_TEMPLATE
+from gendistill.plan.plan import Plan
 from gendistill.plan.step import NETWORKS
 from gendistill.results.paper_report import paper_frame, paper_markdown, paper_metrics, paper_section
 from gendistill.results.tables import TABLES
 
-RESULTS = Path("results")
 TITLES = {
     "error": "Error by generation",
     "perplexity": "Perplexity by generation",
@@ -53,60 +53,54 @@ HEADINGS = {
 }
 
 
-def write_report(index: dict[str, str], tables: dict[str, str], papers: dict[str, str], command: str) -> None:
-    """Write `results/`: index, metrics, tables, figures, and last `report.html`.
+def report_files(plan: Plan, command: str) -> dict[str, str | bytes]:
+    """The files of `results/` that show the tables of a plan: index, metrics, tables, figures, and `report.html`.
 
     Args:
-        index: the folder of each role.
-        tables: for each experiment the folder of its tables step.
-        papers: for each published table the folder of its paper_table step.
+        plan: of finished steps.
         command: what reproduces the results, as a user types it.
 
+    Returns:
+        The content of each file by its path below `results/`.
+
     Raises:
-        UserError: a step has no receipt, or the folder can't be written.
+        UserError: a step has no receipt, or a table is missing or corrupt.
     """
-    loaded = {name: json.loads(verified(Path(folder) / "tables.json").read_text()) for name, folder in tables.items()}
-    pictures = {
-        (name, kind): verified(Path(folder) / f"error_by_generation.{kind}").read_bytes()
-        for name, folder in tables.items()
-        for kind in ("svg", "png")
-    }
-    published = {name: json.loads(verified(Path(folder) / "table.json").read_text()) for name, folder in papers.items()}
-    cost = _cost(index)
-    # Nothing below reads, so what is shown is all of one state.
-    write_json(RESULTS / "index.json", index)
-    metrics = {name: _metrics(t["summaries"]) for name, t in loaded.items()}
-    write_json(RESULTS / "metrics.json", metrics | {name: paper_metrics(content) for name, content in published.items()})
-    write_bytes(RESULTS / "generations.csv", _generations(loaded).to_csv(index=False).encode())
+    studies = [(step.settings["experiment"], Path(step.folder)) for step in plan.of_kind("tables")]
+    contents: dict[str, str | bytes] = {"index.json": _json(plan.index)}
+    loaded = {name: json.loads(verified(folder / "tables.json").read_text()) for name, folder in studies}
     sections = []
-    for name, content in loaded.items():
-        for kind in ("svg", "png"):
-            write_bytes(RESULTS / "figures" / f"{name}_error_by_generation.{kind}", pictures[name, kind])
+    for name, folder in studies:
+        pictures = {kind: verified(folder / f"error_by_generation.{kind}").read_bytes() for kind in ("svg", "png")}
+        contents |= {f"figures/{name}_error_by_generation.{kind}": picture for kind, picture in pictures.items()}
         shown = []
-        for table, records in content["summaries"].items():
-            summary, runs = pd.DataFrame(records), pd.DataFrame(content["runs"][table])
-            write_bytes(RESULTS / "tables" / f"{name}_{table}.csv", summary.to_csv(index=False).encode())
-            write_bytes(RESULTS / "tables" / f"{name}_{table}_runs.csv", runs.to_csv(index=False).encode())
-            text = readable(table, summary)
-            notes = f"{CAPTIONS[table]} Mean ± standard deviation over n runs."
-            markdown = f"**{TITLES[table]}** ({name}). {notes}\n\n{text.to_markdown(index=False, disable_numparse=True)}\n"
-            write_bytes(RESULTS / "tables" / f"{name}_{table}.md", markdown.encode())
-            shown.append(
-                {
-                    "id": f"{name}-{table}",
-                    "title": TITLES[table],
-                    "caption": notes,
-                    "frame": text,
-                    "csv": f"tables/{name}_{table}.csv",
-                }
-            )
-        svg = pictures[name, "svg"].decode()
-        sections.append({"name": name, "description": content["description"], "tables": shown, "figure": svg[svg.index("<svg") :]})
-    for name, content in published.items():
-        write_bytes(RESULTS / "tables" / f"{name}.csv", paper_frame(content).to_csv(index=False).encode())
-        write_bytes(RESULTS / "tables" / f"{name}.md", paper_markdown(content).encode())
+        for table, records in loaded[name]["summaries"].items():
+            summary = pd.DataFrame(records)
+            text, notes = readable(table, summary), f"{CAPTIONS[table]} Mean ± standard deviation over n runs."
+            markdown = text.to_markdown(index=False, disable_numparse=True)
+            stem = f"tables/{name}_{table}"
+            contents[f"{stem}.csv"] = summary.to_csv(index=False)
+            contents[f"{stem}_runs.csv"] = pd.DataFrame(loaded[name]["runs"][table]).to_csv(index=False)
+            contents[f"{stem}.md"] = f"**{TITLES[table]}** ({name}). {notes}\n\n{markdown}\n"
+            shown.append({"id": f"{name}-{table}", "title": TITLES[table], "caption": notes, "frame": text, "csv": f"{stem}.csv"})
+        svg = pictures["svg"].decode()
+        description = loaded[name]["description"]
+        sections.append({"name": name, "description": description, "tables": shown, "figure": svg[svg.index("<svg") :]})
+    published = {}
+    for step in plan.of_kind("paper_table"):
+        name, content = step.settings["table"], json.loads(verified(Path(step.folder) / "table.json").read_text())
+        published[name] = paper_metrics(content)
+        contents[f"tables/{name}.csv"] = paper_frame(content).to_csv(index=False)
+        contents[f"tables/{name}.md"] = paper_markdown(content)
         sections.append(paper_section(content))
-    write_bytes(RESULTS / "report.html", _render(sections, command, cost).encode())
+    contents["metrics.json"] = _json({name: _metrics(t["summaries"]) for name, t in loaded.items()} | published)
+    contents["generations.csv"] = _generations(loaded).to_csv(index=False)
+    contents["report.html"] = _render(sections, command, _cost(plan.index))
+    return contents
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=1) + "\n"
 
 
 def readable(table: str, summary: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,73 @@
+"""The restore step: fetch one large file that someone has shared, and check that it is what its receipt says."""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+from gendistill.errors import UserError
+from gendistill.files import RECEIPT, only_one, read_receipt, remove, sha256
+from gendistill.plan.step import LARGE, OUTPUTS
+from gendistill.sharing.dvc import cached, explain_remote, pointer_of, read_md5, run_dvc
+
+
+def is_to_be_restored(folder: Path) -> bool:
+    """Whether a step is finished, and some of its large files are not here but shared: then none of them need be made."""
+    files = [folder / name for name in OUTPUTS.get(folder.parent.name, ()) if name in LARGE]
+    absent = [path for path in files if not path.exists()]
+    return bool(absent) and (folder / RECEIPT).exists() and all(pointer_of(path).exists() for path in absent)
+
+
+def restore(path: Path) -> None:
+    """Fetch a shared file into the workspace, from DVC's cache on this machine or from the remote.
+
+    Args:
+        path: of the file, `runs/<kind>/<id>/<name>`, in the current directory.
+
+    Raises:
+        UserError: it is not shared, the remote does not give it, or what comes is not what the receipt says.
+    """
+    expected = read_receipt(path.parent).get("outputs", {}).get(path.name, {}).get("sha256")
+    with only_one(path.parent, lambda other: None):
+        if path.exists() and sha256(path) == expected:
+            return
+        pointer = pointer_of(path)
+        if not pointer.exists():
+            raise UserError(f"{path} is not shared: there is no {pointer}.")
+        md5 = read_md5(pointer)
+        for _ in range(2):
+            remove(path)
+            pulled = run_dvc("pull", "--quiet", str(pointer))
+            if not path.exists():
+                raise UserError(_why(path, pulled.stdout + pulled.stderr))
+            if sha256(path) == expected:
+                return
+            if _md5(path) == md5:
+                remove(path)
+                raise UserError(
+                    f"{path} is shared, but by another run of the same step than the one that wrote {path.parent / RECEIPT}. "
+                    f"After a merge, take one side for the whole folder: git checkout --ours -- {path.parent}  (or --theirs)"
+                )
+            # DVC trusts what is in its cache; a copy that was damaged there would come back for ever.
+            with contextlib.suppress(FileNotFoundError):
+                cached(md5).unlink()
+        remove(path)
+        raise UserError(f"{path}: what the remote holds is damaged. Whoever has the file: remove it there, and dvc push again.")
+
+
+def _why(path: Path, output: str) -> str:
+    reason = explain_remote(output)
+    pointer = pointer_of(path)
+    if not reason:
+        reason = (
+            "The remote does not have it: whoever made it has not pushed it yet. "
+            f"`git log -1 -- {pointer}` says who that is; they run `dvc push`, and you run snakemake again."
+        )
+    return (
+        f"{path} is shared through DVC, and could not be fetched.\n{reason}\n"
+        f"Nothing was trained instead. To make it here after all: rm {path.parent}/*.dvc"
+    )
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,0 +1,33 @@
+# What is shared is fetched, never made again.
+ruleorder: restore > dataset > text > patriarch > generation > softlabels > fine_tune
+ruleorder: restore > language_patriarch > language_generation > language_softlabels
+
+
+# Only for a finished step whose large files are not all here, but shared: their .dvc are there.
+rule restore:
+    input:
+        shared_file,
+    output:
+        "runs/{kind}/{id}/{large}",
+    log:
+        "logs/restore/{kind}/{id}/{large}.log",
+    wildcard_constraints:
+        kind=r"\w+",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    shell:
+        "python -m gendistill restore {output} 2> {log}"
+
+
+# Asked for by name: snakemake share.
+rule share:
+    log:
+        "logs/share.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        chosen=CHOSEN,
+    shell:
+        "python -m gendistill share {params.chosen} 2> {log}"
