@@ -4,17 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow smoke-papers papers lint format rulegraph clean-environment
+.PHONY: demo test test-slow test-team smoke-papers bench-sharing papers lint format rulegraph artifacts clean-environment
 
 demo: $(READY)
 	$(BIN)/snakemake
 	@echo 'Results: results/report.html'
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow and not papers" --durations=5
+	$(BIN)/pytest -m "not slow and not papers and not team" --durations=5
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Several people who share results through git and DVC.
+test-team: $(READY)
+	$(BIN)/pytest -m team --durations=5
+
+# share, push, pull and a run with nothing to do, with 1,000 networks of small files.
+bench-sharing: $(READY)
+	$(BIN)/python -m tests.bench_sharing
 
 # Every published table at a small scale on embedded data.
 smoke-papers: $(READY)
@@ -47,6 +55,10 @@ papers: $(READY)
 # The picture of the rules in README.md.
 rulegraph: $(READY)
 	$(BIN)/python -m tests.rulegraph
+
+# The data sets in dvc.yaml.
+artifacts: $(READY)
+	$(BIN)/python -m tests.dataset_artifacts
 
 clean-environment:
 	rm -rf $(VENV)

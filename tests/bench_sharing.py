@@ -34,10 +34,11 @@ from gendistill.plan import build_plan
 from gendistill.plan.step import LARGE, OUTPUTS
 from gendistill.receipt import write_receipt
 
-METRICS = {name: 1.0 for name in (
-    "test_error_pct", "best_epoch_test_error_pct", "train_error_pct", "test_loss", "parameters", "mean_member_test_error_pct",
-    "train_accuracy_pct", "test_accuracy_pct", "train_images", "test_images", *(f"confidence_top{k}_pct" for k in range(1, 5)),
-)}
+METRICS = {name: 1 for name in (
+    "test_error_pct", "best_epoch_test_error_pct", "train_error_pct", "test_loss", "train_loss", "parameters", "best_epoch",
+    "mean_member_test_error_pct", "train_accuracy_pct", "test_accuracy_pct", "train_images", "test_images", "classes",
+    *(f"confidence_top{k}_pct" for k in range(1, 5)),
+)} | {"shape": [1, 8, 8], "number_format": "float32", "best_epoch_chosen_on": "test", "images_per_second": 1000.0}
 for step in build_plan(["many"]).steps.values():
     folder = Path(step.folder)
     if step.kind == "tables":
@@ -46,7 +47,7 @@ for step in build_plan(["many"]).steps.values():
     for name in OUTPUTS[step.kind]:
         (folder / name).write_bytes(os.urandom(4000) if name in LARGE else b"epoch,train_loss\\n1,0.5\\n")
     times = {"started": "2026-01-01T00:00:00+00:00", "seconds": 1.0}
-    metrics = {**METRICS, "test_error_pct": os.urandom(1)[0] / 10, "number_format": "float32"}
+    metrics = {**METRICS, "test_error_pct": os.urandom(1)[0] / 10}
     write_receipt(folder, json.loads(step.to_json()), OUTPUTS[step.kind], metrics, times)
 """
 

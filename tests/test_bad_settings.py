@@ -100,7 +100,7 @@ def test_quotes_and_braces_in_a_setting_reach_the_report(project):
     assert done.returncode == 0, done.stdout + done.stderr
     command = next(line for line in done.stdout.splitlines() + done.stderr.splitlines() if "gendistill report" in line)
     arguments = shlex.split(command)
-    assert arguments[arguments.index("--overrides") + 1] == overrides
+    assert f"overrides={overrides}" in arguments
 
 
 def test_train_without_an_experiment(project):

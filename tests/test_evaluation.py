@@ -148,26 +148,23 @@ def write_network(folder, seed, classes=2):
     return network
 
 
-def test_statistics_of_a_lineage(tmp_path):
+def test_statistics_of_a_network(tmp_path):
+    """Of its weights alone: the folder holds nothing else."""
     data = write_dataset(tmp_path / "dataset")
-    folders, expected = [], []
-    for generation in range(2):
-        folder = tmp_path / str(generation)
-        network = write_network(folder, seed=generation)
-        test_logits = draw(10, 2, seed=generation)
-        write_logits(folder, test_logits, data.labels["test"])
-        write_receipt(folder, "model.safetensors", "logits.safetensors")
-        folders.append(folder)
+    network = write_network(tmp_path / "network", seed=4)
+    write_receipt(tmp_path / "network", "model.safetensors")
+    logits = {}
+    for split, images in data.images.items():
         with torch.no_grad():
-            logits = network(torch.from_numpy((data.images["train"] - 120.0) / 70).float()).numpy().astype(np.float64)
-        top = -np.sort(-softmax(logits), axis=1).mean(axis=0)
-        accuracies = [np.mean(z.argmax(1) == data.labels[s]) for z, s in ((logits, "train"), (test_logits, "test"))]
-        expected.append(100 * np.array([*top, *accuracies]))
-    found = confidence_statistics({}, {"dataset": tmp_path / "dataset", "networks": folders}, tmp_path, RUNTIME)
-    names = ["confidence_top1_pct", "confidence_top2_pct", "train_accuracy_pct", "test_accuracy_pct"]
-    rows = [[row[name] for name in names] for row in found["generations"]]
-    np.testing.assert_allclose(rows, expected, rtol=1e-4)
-    assert not np.allclose(*expected)
+            logits[split] = network(torch.from_numpy((images - 120.0) / 70).float()).numpy().astype(np.float64)
+    top = -np.sort(-softmax(logits["train"]), axis=1).mean(axis=0)
+    train, test = (np.mean(logits[split].argmax(1) == data.labels[split]) for split in ("train", "test"))
+    assert len({train, test, 0.5}) == 3
+    found = confidence_statistics(
+        {}, {"dataset": tmp_path / "dataset", "network": tmp_path / "network"}, tmp_path / "statistics", RUNTIME
+    )
+    assert list(found) == ["confidence_top1_pct", "confidence_top2_pct", "train_accuracy_pct", "test_accuracy_pct"]
+    np.testing.assert_allclose(list(found.values()), 100 * np.array([*top, train, test]), rtol=1e-4)
 
 
 def separable(count, seed):

@@ -31,8 +31,9 @@ def test_a_teacher_of_other_data_with_the_same_classes():
     assert plan.steps[student.inputs["dataset"]].settings["name"] == "svhn"
     assert plan.steps[teacher.inputs["dataset"]].settings["name"] == "cifar10"
     # What is measured is measured on the students' data, of the teacher too.
-    (statistics,) = plan.of_kind("statistics")
-    assert plan.steps[statistics.inputs["dataset"]].settings["name"] == "svhn"
+    statistics = plan.of_kind("statistics")
+    assert [step.inputs["network"] for step in statistics] == [teacher.name, student.name]
+    assert {plan.steps[step.inputs["dataset"]].settings["name"] for step in statistics} == {"svhn"}
     # The labels are those of the student's images.
     labels = plan.steps[student.inputs["softlabels"]]
     assert plan.steps[labels.inputs["dataset"]].settings["name"] == "svhn"

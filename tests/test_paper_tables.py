@@ -65,8 +65,9 @@ def test_each_cell_reads_the_printed_generation_of_its_lineage():
         row = rows[cell["row"]]
         (name,) = cell["steps"]
         if row["metric"].startswith("confidence"):
-            assert name.startswith("statistics/")
-            assert cell["key"] == f"generations.{row['generation']}.{row['metric']}"
+            assert plan.roles[f"{NAME}-ban-gen{row['generation']}-seed0-statistics"] == name
+            assert plan.steps[name].inputs["network"] == plan.roles[f"{NAME}-ban-gen{row['generation']}-seed0"]
+            assert cell["key"] == row["metric"]
         else:
             assert plan.roles[f"{NAME}-ban-gen{row['generation']}-seed0"] == name
 
@@ -173,9 +174,10 @@ def test_steps_that_no_cell_reads_are_not_planned():
     add_experiment(plan, NAME, settings)
     before = len(plan.steps)
     plan.prune()
-    # Two students and the labels of the first; patriarch and its labels are those of the other lineage.
-    assert before - len(plan.steps) == 3
-    assert not [role for role in plan.roles if "unused-gen1" in role or "unused-gen2" in role]
+    # Two students and the labels of the first (patriarch and its labels are those of the other lineage), and what no printed
+    # number is from: the other's 5th generation and the labels of its 4th.
+    assert before - len(plan.steps) == 5
+    assert not [role for role in plan.roles if "unused-gen1" in role or "unused-gen2" in role or "ban-gen5" in role]
     assert set(plan.roles.values()) <= set(plan.steps)
 
 
@@ -258,12 +260,10 @@ def test_a_value_in_the_form_that_the_paper_prints():
 
 
 def test_a_metric_is_found_by_its_key():
-    metrics = {"test_error_pct": 5.0, "generations": [{"x": 1.0}, {"x": 2.0}]}
-    assert value_at(metrics, "test_error_pct", "s") == 5
-    assert value_at(metrics, "generations.1.x", "s") == 2
-    for key in ("nothing", "generations.2.x", "generations.0.y"):
-        with pytest.raises(UserError, match=f"the receipt of generation/g has no metric {key}"):
-            value_at(metrics, key, "generation/g")
+    metrics = {"test_error_pct": 5.0, "train_error_pct": 3}
+    assert value_at(metrics, "train_error_pct", "generation/g") == 3
+    with pytest.raises(UserError, match="the receipt of generation/g has no metric nothing"):
+        value_at(metrics, "nothing", "generation/g")
 
 
 def test_mean_spread_n_and_difference():

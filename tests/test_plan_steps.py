@@ -61,12 +61,23 @@ def test_every_step_reads_what_it_needs(settings):
     assert inputs["dataset-mnist5k"] == {}
     assert inputs["line-gen0-seed0"] == inputs["scratch-net1-seed0"] == {"dataset": data}
     assert inputs["line-softlabels0-seed0"] == {"dataset": data, "teacher": networks[0]}
-    assert inputs["line-statistics-seed0"] == {"dataset": data, "networks": networks}
+    statistics = [inputs[f"line-gen{k}-seed0-statistics"] for k in range(4)]
+    assert statistics == [{"dataset": data, "network": network} for network in networks]
+    files = [f"{data}/dataset.safetensors", f"{data}/receipt.json"]
+    files += [f"{networks[3]}/model.safetensors", f"{networks[3]}/receipt.json"]
+    assert plan.steps[plan.roles["demo-line-gen3-seed0-statistics"]].reads == [f"runs/{file}" for file in files]
     assert inputs["line-ensemble-gen0to3-seed0"] == {"members": networks}
     assert inputs["line-ensemble-gen1to3-seed0"] == {"members": networks[1:]}
     assert inputs["scratch-ensemble-net0to1-seed0"] == {"members": [networks[0], plan.roles["demo-scratch-net1-seed0"]]}
     transfers = [step.inputs for step in plan.of_kind("transfer")]
     assert transfers == [{"network": network, "dataset": target} for network in networks]
+
+
+def test_lineages_that_share_a_patriarch_share_its_statistics(settings):
+    plan = plan_of(settings, lineages={"line": {}, "other": {"objective": {"temperature": 2}}})
+    for k in range(4):
+        step, other = (plan.roles[f"demo-{key}-gen{k}-seed0-statistics"] for key in ("line", "other"))
+        assert (step == other) == (k == 0)
 
 
 def changed_roles(settings, **changes):
@@ -78,7 +89,7 @@ def changed_roles(settings, **changes):
 
 def test_the_objective_of_the_last_generation_changes_that_and_what_reads_it(settings):
     line = {"objective": [{}, {}, {"temperature": 2}]}
-    evaluations = {"line-statistics-seed0", "line-ensemble-gen1to3-seed0", "line-ensemble-gen0to3-seed0", "tables"}
+    evaluations = {"line-gen3-seed0-statistics", "line-ensemble-gen1to3-seed0", "line-ensemble-gen0to3-seed0", "tables"}
     assert changed_roles(settings, lineages={"line": line}) == {"line-gen3-seed0", *evaluations}
 
 

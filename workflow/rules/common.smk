@@ -9,28 +9,24 @@ def step_of(rule_name, wildcards):
 def reads(rule_name):
     """Input function: the receipts and files that a step reads.
 
-    All are ancient: a file that is there is up to date, because its path says everything that its content depends on.
+    All are ancient: a file that is there is up to date, because its path says everything that its content depends on. So what
+    is there is left out, and with it all steps behind it, unless steps are forced or drawn.
     """
-    return lambda wildcards: [ancient(path) for path in step_of(rule_name, wildcards).reads if not is_at_hand(path)]
+    return lambda wildcards: [ancient(path) for path in step_of(rule_name, wildcards).reads if takes_part(path)]
 
 
-@functools.cache
-def is_fetched(name):
-    """Whether large files of the step `kind/id` are to be fetched: then the rule of the step has no part in the run."""
-    recompute = not PLAN.runtime.get(name, {}).get("restore_soft_labels", True)
-    return is_to_be_restored(Path("runs", name)) and not (recompute and "softlabels" in name.split("/")[0])
-
-
-def is_at_hand(path):
-    """Whether a file is the receipt of a step whose large files are fetched. Only its own rule makes a receipt."""
+def takes_part(path):
+    """Whether the rule that makes a file takes part in the run. Where large files of a step are fetched, its own rule does not."""
     folder, _, file = path.rpartition("/")
-    return file == "receipt.json" and is_fetched(folder.removeprefix("runs/"))
+    if file == "receipt.json" and folder.removeprefix("runs/") in FETCHED:
+        return False
+    return WHOLE or not Path(path).exists()
 
 
 def shared_file(wildcards):
     """Input function: what stands for a shared file; of a step that is here, or is to be made, a path that is not there."""
     path = f"runs/{wildcards.kind}/{wildcards.id}/{wildcards.large}"
-    return ancient(f"{path}.dvc" if is_fetched(f"{wildcards.kind}/{wildcards.id}") else f"{path}.not-fetched")
+    return ancient(f"{path}.dvc" if f"{wildcards.kind}/{wildcards.id}" in FETCHED else f"{path}.not-fetched")
 
 
 def spec(rule_name):

@@ -1,14 +1,12 @@
-"""The statistics step: how confident the networks of a lineage are on their training images."""
+"""The statistics step: how confident a network is on training images."""
 
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
 
 from gendistill.data.images import load_images
-from gendistill.files import verified
 from gendistill.networks.trained import in_batches, load_network, logits_of
 from gendistill.precision import choose_device, make_deterministic
 
@@ -16,19 +14,20 @@ if TYPE_CHECKING:
     from gendistill.runtime import Runtime
 
 RANKS = 4
+SPLITS = ("train", "test")
 
 
-def confidence_statistics(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, runtime: "Runtime") -> dict[str, Any]:
+def confidence_statistics(settings: dict[str, Any], inputs: dict[str, Path], folder: Path, runtime: "Runtime") -> dict[str, Any]:
     """Mean of the largest to 4th largest probability on the plain training images, and accuracies (TT Tables 1 and 3).
 
     Args:
         settings: none.
-        inputs: folders of the `dataset` and, by generation, of the `networks`.
+        inputs: folders of the `dataset` and of the `network`.
         folder: of the step; it has no file besides the receipt.
         runtime: device, log.
 
     Returns:
-        For each generation: `confidence_top1_pct` to `confidence_top4_pct`, train and test accuracy in percent.
+        `confidence_top1_pct` to `confidence_top4_pct` (as many as there are classes), `train_accuracy_pct`, `test_accuracy_pct`.
 
     Raises:
         UserError: an input is missing or corrupt.
@@ -36,20 +35,13 @@ def confidence_statistics(settings: dict[str, Any], inputs: dict[str, Any], fold
     make_deterministic()
     device = choose_device(runtime.device)
     data = load_images(inputs["dataset"])
-    generations = []
-    for folder_of_network in inputs["networks"]:
-        network, description = load_network(folder_of_network, device)
-        images, labels = torch.from_numpy(data.images["train"]), torch.from_numpy(data.labels["train"])
-        logits = in_batches(partial(logits_of, network, description), images, device)
-        test = load_file(verified(folder_of_network / "logits.safetensors"))
-        row = {
-            **top_confidences(logits),
-            "train_accuracy_pct": _accuracy(logits, labels),
-            "test_accuracy_pct": _accuracy(test["logits"], test["labels"]),
-        }
-        runtime.log("  ".join(f"{name} {value:.2f}" for name, value in row.items()))
-        generations.append(row)
-    return {"generations": generations}
+    network, description = load_network(inputs["network"], device)
+    of_batch = partial(logits_of, network, description)
+    logits = {split: in_batches(of_batch, torch.from_numpy(data.images[split]), device) for split in SPLITS}
+    accuracies = {f"{split}_accuracy_pct": _accuracy(logits[split], torch.from_numpy(data.labels[split])) for split in SPLITS}
+    metrics = top_confidences(logits["train"]) | accuracies
+    runtime.log("  ".join(f"{name} {value:.2f}" for name, value in metrics.items()))
+    return metrics
 
 
 def _accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:

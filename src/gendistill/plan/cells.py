@@ -136,9 +136,6 @@ def find_cell(
     own, role = lineages[key][generation], f"{key}-gen{generation}-seed{seed}"
     if kind in ("transfer", "fine_tune"):
         return [_transferred(study, source, role, own, networks[generation], seed)], metric.key
-    if metric.step == "statistics":
-        data = study.plan.steps[networks[-1].inputs["dataset"]]
-        return [evaluations.add_statistics(study, key, data, networks, seed)], f"generations.{generation}.{metric.key}"
     return [_evaluated(study, metric, role, own, generation, networks)], metric.key
 
 
@@ -160,6 +157,10 @@ def _transferred(study: Study, source: dict[str, Any], role: str, own: Network, 
 def _evaluated(study: Study, metric: Metric, role: str, own: Network, generation: int, networks: list[Step]) -> Step:
     """The network itself, or the step that measures it."""
     network = networks[generation]
+    if metric.step == "statistics":
+        # The students': a patriarch may have learnt from other data of the same classes.
+        data = study.plan.steps[networks[-1].inputs["dataset"]]
+        return evaluations.add_statistics(study, role, data, network)
     data = study.plan.steps[network.inputs["dataset"]]
     if metric.step == "class_structure":
         return evaluations.add_class_structure(study, role, own.dataset, data, network)

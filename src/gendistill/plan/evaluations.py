@@ -18,15 +18,15 @@ def add_ensemble(study: Study, group: str, label: str, members: list[Step], seed
     return study.add(f"{group}-ensemble-{label}-seed{seed}", step)
 
 
-def add_statistics(study: Study, key: str, data: Step, networks: list[Step], seed: int) -> Step:
-    """The confidence of all networks of a lineage on the training images."""
-    slug = f"{data.settings['name']}-{key}-seed{seed}"
-    inputs = {"dataset": data, "networks": networks}
-    return study.add(f"{key}-statistics-seed{seed}", make_step("statistics", slug, {}, code_of("statistics"), inputs))
+def add_statistics(study: Study, own_role: str, data: Step, network: Step) -> Step:
+    """The confidence of a network on training images; `own_role` is the network's, such as `ban-gen1-seed0`."""
+    slug = network.id.rpartition("-")[0]
+    inputs = {"dataset": data, "network": network}
+    return study.add(f"{own_role}-statistics", make_step("statistics", slug, {}, code_of("statistics"), inputs))
 
 
 def add_transfer(study: Study, own_role: str, network: Step, target: Step) -> Step:
-    """A linear SVM on the network's features of another data set; `own_role` is the network's, such as `ban-gen1-seed0`."""
+    """A linear SVM on the network's features of another data set."""
     name = target.settings["name"]
     slug = f"{network.id.rpartition('-')[0]}-to-{name}"
     step = make_step("transfer", slug, {}, code_of("transfer"), {"network": network, "dataset": target})
@@ -88,16 +88,16 @@ def add_standard_evaluations(
             for k, network in enumerate(networks):
                 cell("perplexity", network, lineage=key, generation=k, seed=seed)
             continue
-        statistics = None if data.settings.get("on_disk") else add_statistics(study, key, data, networks, seed)
         for k, network in enumerate(networks):
+            role = f"{key}-gen{k}-seed{seed}"
             cell("error", network, lineage=key, generation=k, seed=seed)
-            if statistics:
-                cell("confidence", statistics, lineage=key, generation=k, seed=seed)
+            if not data.settings.get("on_disk"):
+                cell("confidence", add_statistics(study, role, data, network), lineage=key, generation=k, seed=seed)
             if lineages[key][-1].dataset.get("superclasses"):
-                step = add_class_structure(study, f"{key}-gen{k}-seed{seed}", lineages[key][-1].dataset, data, network)
+                step = add_class_structure(study, role, lineages[key][-1].dataset, data, network)
                 cell("structure", step, lineage=key, generation=k, seed=seed)
             for target in targets:
-                step = add_transfer(study, f"{key}-gen{k}-seed{seed}", network, target)
+                step = add_transfer(study, role, network, target)
                 cell("transfer", step, lineage=key, generation=k, target=target.settings["name"], seed=seed)
         for first in (1, 0):
             if last - first >= 1:

@@ -1,6 +1,6 @@
 """A step: one run of one rule, under an id that says everything that its result depends on."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gendistill.plan.canonical import canonical_json, digest
@@ -35,7 +35,6 @@ READS: dict[str, tuple[str, ...]] = {
     "start": ("model.safetensors",),
     "student": ("model.safetensors",),
     "network": ("model.safetensors",),
-    "networks": ("model.safetensors", "logits.safetensors"),
     "members": ("logits.safetensors",),
     "softlabels": ("softlabels.npy",),
 }
@@ -125,7 +124,7 @@ class Step:
 
     def to_json(self) -> str:
         """The spec and the id as canonical JSON: all that the command of the step needs."""
-        return canonical_json(asdict(self))
+        return canonical_json({each.name: getattr(self, each.name) for each in fields(self)})
 
 
 def make_step(

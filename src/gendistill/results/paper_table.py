@@ -49,18 +49,15 @@ def make_paper_table(settings: dict[str, Any], inputs: dict[str, Any], folder: P
 
 
 def value_at(metrics: dict[str, Any], key: str, step: str) -> float:
-    """The metric at a key such as `test_error_pct` or `generations.2.confidence_top1_pct`.
+    """The metric of a key such as `test_error_pct`.
 
     Raises:
         UserError: the receipt lacks it.
     """
-    value: Any = metrics
-    for part in key.split("."):
-        try:
-            value = value[int(part)] if isinstance(value, list) else value[part]
-        except (KeyError, IndexError) as error:
-            raise UserError(f"the receipt of {step} has no metric {key}: the table cannot be made from it") from error
-    return float(value)
+    try:
+        return float(metrics[key])
+    except KeyError as error:
+        raise UserError(f"the receipt of {step} has no metric {key}: the table cannot be made from it") from error
 
 
 def in_form(form: str, values: list[float]) -> float:

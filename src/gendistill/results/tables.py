@@ -75,8 +75,6 @@ def by_run(table: str, cells: list[dict[str, Any]], receipts: dict[str, dict[str
         if cell["table"] != table:
             continue
         metrics = receipts[cell["step"]]
-        if table == "confidence":
-            metrics = metrics["generations"][cell["generation"]]
         labels = {key: value for key, value in cell.items() if key not in ("table", "step")}
         rows.append({**labels, **{m: metrics[m] for m in TABLES[table][1] if m in metrics}, "step": cell["step"]})
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
 from gendistill.errors import UserError
@@ -10,11 +11,18 @@ from gendistill.plan.step import LARGE, OUTPUTS
 from gendistill.sharing.dvc import cached, explain_remote, pointer_of, read_md5, run_dvc
 
 
-def is_to_be_restored(folder: Path) -> bool:
-    """Whether a step is finished, and some of its large files are not here but shared: then none of them need be made."""
-    files = [folder / name for name in OUTPUTS.get(folder.parent.name, ()) if name in LARGE]
-    absent = [path for path in files if not path.exists()]
-    return bool(absent) and (folder / RECEIPT).exists() and all(pointer_of(path).exists() for path in absent)
+def steps_to_fetch() -> set[str]:
+    """The steps, as `kind/id`, that are finished but whose large files are not all here, and are shared: none need be made."""
+    found = set()
+    for kind, names in OUTPUTS.items():
+        large = {name for name in names if name in LARGE}
+        folder = Path("runs", kind)
+        for step in os.scandir(folder) if large and folder.exists() else ():
+            files = set(os.listdir(step)) if step.is_dir() else set()
+            absent = large - files
+            if absent and RECEIPT in files and {f"{name}.dvc" for name in absent} <= files:
+                found.add(f"{kind}/{step.name}")
+    return found
 
 
 def restore(path: Path) -> None:
