@@ -18,7 +18,7 @@ def steps_to_fetch() -> set[str]:
         large = {name for name in names if name in LARGE}
         folder = Path("runs", kind)
         for step in os.scandir(folder) if large and folder.exists() else ():
-            files = set(os.listdir(step)) if step.is_dir() else set()
+            files = {entry.name for entry in os.scandir(step)} if step.is_dir() else set()
             absent = large - files
             if absent and RECEIPT in files and {f"{name}.dvc" for name in absent} <= files:
                 found.add(f"{kind}/{step.name}")
