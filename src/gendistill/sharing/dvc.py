@@ -47,32 +47,33 @@ def cached(md5: str) -> Path:
         return Path(repo.cache.local.oid_to_path(md5))
 
 
-def explain_remote(output: str) -> str:
-    """Why the default remote did not give a file: not set, not reachable, or not there; one sentence."""
+def explain_remote(md5: str) -> str:
+    """Why the default remote did not give a content, in a sentence; empty if it has no such content."""
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    said = [line.partition("ERROR:")[2].strip() for line in output.splitlines() if line.startswith("ERROR:")]
-    if any("requires 'dvc-" in line for line in said):
-        return f"{said[0]}. Install it, for instance: pip install dvc-s3 (dvc-ssh, dvc-gs, dvc-azure, dvc-gdrive)."
     try:
         with Repo() as repo:
-            name = repo.config["core"].get("remote")
+            odb = repo.cloud.get_remote_odb()
+            name = repo.config["core"]["remote"]
+            remote = f"The remote {name} ({repo.config['remote'][name]['url']})"
+            if odb.fs.protocol == "local" and not odb.fs.exists(odb.path):
+                return f"{remote} cannot be reached: there is no such folder."
             try:
-                odb = repo.cloud.get_remote_odb()
-            except NoRemoteError:
-                return "No remote is set. Set the team's one: dvc remote add -d NAME URL"
-            url = repo.config["remote"].get(name, {}).get("url", odb.path)
-            try:
-                odb.fs.ls(odb.path)
-            except FileNotFoundError as error:
-                if odb.fs.protocol == "local":
-                    return f"The remote {name} ({url}) cannot be reached: there is no such folder."
-                return f"The remote {name} ({url}) holds nothing: {error}."
+                odb.fs.info(odb.oid_to_path(md5))
+                return (
+                    f"{remote} holds a damaged copy. Remove it there (files/md5/{md5[:2]}/{md5[2:]}); where it was made: dvc push"
+                )
             except Exception as error:  # each kind of remote has errors of its own
-                return f"The remote {name} ({url}) cannot be reached: {type(error).__name__}: {error}."
-            return ""
+                # Over HTTP, a server that cannot be reached is a missing file too, by that cause.
+                cause = error.__cause__ or error
+                is_absent = isinstance(error, FileNotFoundError) and (cause is error or not isinstance(cause, OSError))
+                return "" if is_absent else f"{remote} cannot be reached: {type(cause).__name__}: {cause}"
+    except NoRemoteError:
+        return "No remote is set. Set the team's one: dvc remote add -d NAME URL"
+    except ImportError as error:
+        return f"DVC lacks the plugin of the remote: {error}. It is installed by pip; see docs/sharing.md."
     except DvcException as error:
         return f"DVC says: {error}"
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import subprocess
 from pathlib import Path
 
 from gendistill.errors import UserError
@@ -44,9 +45,9 @@ def restore(path: Path) -> None:
         md5 = read_md5(pointer)
         for _ in range(2):
             remove(path)
-            pulled = run_dvc("pull", "--quiet", str(pointer))
+            run_dvc("pull", "--quiet", str(pointer))
             if not path.exists():
-                raise UserError(_why(path, pulled.stdout + pulled.stderr))
+                raise UserError(_why(path, md5))
             if sha256(path) == expected:
                 return
             if _md5(path) == md5:
@@ -62,13 +63,13 @@ def restore(path: Path) -> None:
         raise UserError(f"{path}: what the remote holds is damaged. Whoever has the file: remove it there, and dvc push again.")
 
 
-def _why(path: Path, output: str) -> str:
-    reason = explain_remote(output)
-    pointer = pointer_of(path)
+def _why(path: Path, md5: str) -> str:
+    reason, pointer = explain_remote(md5), pointer_of(path)
     if not reason:
+        found = subprocess.run(["git", "log", "-1", "--format=%an <%ae>, %as", "--", pointer], capture_output=True, text=True)
         reason = (
-            "The remote does not have it: whoever made it has not pushed it yet. "
-            f"`git log -1 -- {pointer}` says who that is; they run `dvc push`, and you run snakemake again."
+            f"The remote does not have it. Somebody has committed {pointer.name} ({found.stdout.strip() or 'not in git here'}), "
+            "but not pushed the file yet: where it was made, run dvc push; then run snakemake here again."
         )
     return (
         f"{path} is shared through DVC, and could not be fetched.\n{reason}\n"
