@@ -1,6 +1,7 @@
 """The receipt of a step: what was run, from what, with what, and what came out."""
 
 import contextlib
+import json
 import platform
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from gendistill.files import RECEIPT, read_receipt, sha256, write_json
 from gendistill.plan.code import code_hash, module_hashes
 from gendistill.plan.paths import ROOT
 
+# What git says to be changed is told of these only: results are committed beside them.
+CODE = ("Snakefile", "workflow", "src", "config")
 PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn", "torchvision", "snakemake", "hydra-core", "dvc")
 
 
@@ -22,7 +25,7 @@ def write_receipt(
     """Write `receipt.json`, the last file of a step: where it exists, the step is done.
 
     Beside the step it tells, for people and not for the id, each module that the code hashes cover, and the SHA-256 of the files
-    of the steps that it read.
+    of the steps that it read. Where the very same files were made before, it stays as it was committed then.
     """
     files = {name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in outputs}
     receipt = {
@@ -34,7 +37,18 @@ def write_receipt(
         "times": times,
         "environment": environment(),
     }
-    write_json(folder / RECEIPT, receipt)
+    committed = _committed(folder / RECEIPT)
+    same = all(committed.get(key) == receipt[key] for key in ("spec", "outputs", "metrics"))
+    write_json(folder / RECEIPT, committed if same else receipt)
+
+
+def _committed(path: Path) -> dict[str, Any]:
+    """The receipt as it is in git; empty if it is not."""
+    text = _git("show", f"HEAD:./{path}", folder=Path.cwd())
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
+        return {}
 
 
 def _inputs(inputs: dict[str, str | list[str]]) -> dict[str, dict[str, str]]:
@@ -76,14 +90,14 @@ def environment() -> dict[str, Any]:
         if torch.cuda.is_available():
             found["gpu"] = torch.cuda.get_device_name()
             found["cuda"] = torch.version.cuda
-    found["git_commit"], found["git_changed"] = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "-uno"))
+    found["git_commit"], found["git_changed"] = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "-uno", "--", *CODE))
     return found
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str, folder: Path = ROOT) -> str | None:
     """What git says of the checkout; None where there is no git or no repository."""
     try:
-        run = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
+        run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() if run.returncode == 0 else None

@@ -127,7 +127,8 @@ def _metrics(summaries: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             metric = TABLES[table][1][0]
             columns = {"n": "n", metric: f"{metric}_mean", "sd": f"{metric}_sd"}
             # DVC takes a key `error` for a failure to read.
-            nested.setdefault("generations" if table == "error" else table, {})[key] = {k: record[v] for k, v in columns.items() if record[v] is not None}
+            name = "generations" if table == "error" else table
+            nested.setdefault(name, {})[key] = {k: record[v] for k, v in columns.items() if record[v] is not None}
     return nested
 
 
