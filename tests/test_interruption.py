@@ -120,10 +120,17 @@ def test_restarted_snakemake_waits_for_the_step_that_still_runs(long_training):
     first = find_step_process(checkout)
     process.kill()
     process.wait()
+    # Nobody reads what the step prints, as if the terminal had been closed.
+    process.stdout.close()
+    # However slow the machine: the training goes on when the second process waits for it, and not before.
+    os.kill(first, signal.SIGSTOP)
     assert find_step_process(checkout) == first, "the step outlives Snakemake"
     checkout.snakemake("--unlock", experiments="long")
-    checkout.snakemake(experiments="long")
-    assert f"waiting for process {first} " in log_text(checkout)
+    second = start_snakemake(checkout)
+    wait_for(lambda: f"waiting for process {first} " in log_text(checkout), second)
+    os.kill(first, signal.SIGCONT)
+    output = second.communicate()[0]
+    assert second.returncode == 0, output
     assert "another process has finished this step" in log_text(checkout)
     assert "epoch" not in log_text(checkout)
 

@@ -63,7 +63,11 @@ class Runtime:
             print(f"\r{self.label}: {text}\033[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
         elif running > QUIET_SECONDS:
             self.log(text)
-            print(f"{self.label}: {text}", flush=True)
+            try:
+                print(f"{self.label}: {text}", flush=True)
+            except BrokenPipeError:
+                # Snakemake or the terminal is gone: the step goes on without.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def stop_on_signal() -> Callable[[], bool]:

@@ -55,8 +55,10 @@ def load_npz(path: str, image_size: int | None) -> Images:
     `train_superclasses`. Images are uint8 of shape (N, H, W) or (N, H, W, C).
 
     Raises:
-        UserError: the file cannot be read, holds Python objects, or lacks an array.
+        UserError: the file is not there, cannot be read, holds Python objects, or lacks an array.
     """
+    if not Path(path).exists():
+        raise UserError(f"dataset.path = {path}: there is no such file.")
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no zip archive")
