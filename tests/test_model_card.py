@@ -14,7 +14,7 @@ import gendistill
 from gendistill.errors import UserError
 from gendistill.files import read_receipt
 from gendistill.results import card
-from gendistill.results.card import cards, model_card
+from gendistill.results.card import cards
 from gendistill.results.card_text import TERMS
 from tests.conftest import ROOT
 
@@ -34,6 +34,11 @@ ENVIRONMENT = {
 }
 IMAGES = {"train_images": 50000, "test_images": 10000, "classes": 10, "shape": [3, 32, 32]}
 TOKENS = {"train_tokens": 70000, "validation_tokens": 3600, "test_tokens": 4700, "vocabulary": 2000}
+
+
+def model_card(role, index):
+    """The card of the network that a role names."""
+    return cards(index)[f"{index[role]}/README.md"]
 
 
 @pytest.fixture

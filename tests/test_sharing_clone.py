@@ -87,6 +87,32 @@ def test_transfer_fetches_the_one_network_that_it_reads_if_it_is_not_pulled(bob)
     assert bob.planned(fourth, overrides=changes) == {"transfer": [fourth]}
 
 
+def test_a_link_to_a_cache_that_is_gone_is_no_file(bob):
+    teacher = bob.path("gen4")
+    for path in (teacher, bob.path("gen4", "logits.safetensors")):
+        (bob.folder / path).symlink_to(bob.folder.parent / "no/cache")
+    bob.set_lambdas("[0.6, 0.6, 0.6, 0.6, 0.2]")
+    plan = bob.planned()
+    assert generations_of(plan["generation"]) == [5] and "patriarch" not in plan
+    assert teacher in plan["restore"]
+    (target,) = plan["generation"]
+    bob.restore(teacher)
+    assert bob.is_as_made(teacher)
+    assert teacher not in bob.planned(target).get("restore", [])
+
+
+def test_what_is_forced_is_made_and_not_fetched(bob):
+    assert bob.planned("-R", "statistics").keys() == {"restore", "statistics"}
+    forced = bob.planned("-R", "generation")
+    assert generations_of(forced["generation"]) == [1, 2, 3, 4, 5] and "patriarch" not in forced
+    everything = bob.planned("-F")
+    assert everything["patriarch"] and everything["dataset"] and "restore" not in everything
+    assert bob.run("snakemake", "-nF", "--cores", "1", "--config", "experiments=[tiny]").stdout.count("rule generation:") == 5
+    bob.dvc("pull", "--quiet", f"{bob.path('gen3')}.dvc", f"{bob.path('gen3', 'logits.safetensors')}.dvc")
+    # The dataset and the soft labels that it learns from are not here.
+    assert bob.planned("-f", bob.path("gen3")).keys() == {"restore", "softlabels", "generation"}
+
+
 @pytest.mark.team
 def test_a_change_of_generation_3_is_trained_shared_and_set_back(author, bob):
     metrics = (bob.folder / "results/metrics.json").read_text()

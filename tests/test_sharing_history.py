@@ -3,10 +3,13 @@
 import fcntl
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
-from tests.team import CHANGED, LAMBDAS, generations_of, new_team, remote_files
+from tests.team import CHANGED, LAMBDAS, new_team, remote_files
+from tests.tiny_project import assert_explained
 
 
 @pytest.fixture
@@ -63,6 +66,63 @@ def test_unused_lists_what_nothing_names_and_removes_it_only_when_told_to(author
     assert {f"runs/{name}" for name in author.steps()} == folders - unused | {generation}
     assert (author.folder / generation / "model.safetensors").exists()
     assert author.planned() == {}
+
+
+def test_unused_touches_nothing_but_runs_of_this_checkout(author):
+    foreign = ["runs/detect/train/best.pt", "runs/generation/.DS_Store", "runs/notes.txt", "runs/generation/mine/weights.pt"]
+    for name in foreign:
+        (author.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (author.folder / name).touch()
+    (author.folder / author.path("gen2")).with_name("model.safetensors.dvc").unlink()
+    said = author.run("gendistill", "unused").stdout
+    assert not [name for name in foreign if name.rpartition("/")[0] + "\n" in said]
+    locks = author.folder / ".snakemake/locks"
+    locks.mkdir(exist_ok=True)
+    (locks / "0.output.lock").touch()
+    before = author.steps()
+    assert_explained(author.run("gendistill", "unused", "--remove", check=False), "Snakemake is running here", "snakemake --unlock")
+    assert author.steps() == before
+    (locks / "0.output.lock").unlink()
+    removed = author.run("gendistill", "unused", "--remove").stdout
+    assert set(re.findall(r"^    (runs/\S+)$", removed, re.M)) == {f"runs/{name}" for name in before - author.steps()} != set()
+    assert all((author.folder / name).exists() for name in foreign)
+
+
+def test_unused_says_what_has_no_second_copy(author):
+    author.git("checkout", "--quiet", "first", "--", "config")
+    author.run("gendistill", "report", "--config", "experiments=[tiny]")
+    other = author.folder / "results/index.json"
+    only = json.loads(author.git("show", "main:results/index.json"))["tiny-line-gen5-seed0"]
+    assert only not in other.read_text()
+    assert f"{only}\n" in author.run("gendistill", "unused").stdout
+    (author.folder / only / "model.safetensors.dvc").unlink()
+    assert f"{only}    (not shared: the only copy)\n" in author.run("gendistill", "unused").stdout
+
+
+def test_unused_removes_nothing_if_nobody_knows_which_data_are_meant(author):
+    (author.folder / "tiny.npz").unlink()
+    assert author.run("gendistill", "unused").returncode == 0
+    (receipt,) = (author.folder / author.path("dataset-npz", "receipt.json"),)
+    told = json.loads(receipt.read_text())
+    told["spec"]["settings"]["content"] = "0123456789abcdef"
+    (receipt.parent.parent / "npz-0123456789").mkdir()
+    (receipt.parent.parent / "npz-0123456789/receipt.json").write_text(json.dumps(told))
+    before = author.steps()
+    said = author.run("gendistill", "unused", "--remove", check=False)
+    assert_explained(said, "dataset.path = tiny.npz is not here", "2 different contents")
+    assert author.steps() == before
+
+
+@pytest.mark.parametrize("command", ["share", "unused", "report", "restore", "provenance", "diff"])
+def test_commands_work_on_the_checkout_whose_code_they_are(author, command):
+    arguments = {"restore": ["x"], "provenance": ["x"], "diff": ["x", "y"]}.get(command, [])
+    bob = author.clone("bob")
+    env = {**author.env(), "PYTHONPATH": str(bob.folder / "src")}
+    for folder in (author.folder, bob.folder / "config"):
+        done = subprocess.run(
+            [sys.executable, "-m", "gendistill", command, *arguments], cwd=folder, env=env, capture_output=True, text=True
+        )
+        assert_explained(done, f"cd {bob.folder}")
 
 
 def test_collected_garbage_is_nothing_that_an_experiment_names(author):

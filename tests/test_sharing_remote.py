@@ -1,6 +1,7 @@
 """Damaged copies, a remote that is down, a push that was forgotten: real git, DVC and Snakemake."""
 
 import json
+import shutil
 
 import pytest
 
@@ -62,6 +63,21 @@ def test_a_forgotten_push_is_told_and_nothing_is_trained_instead(author):
     author.dvc("push", "--quiet")
     bob.restore(model)
     assert bob.is_as_made(model)
+
+
+def test_a_failure_on_this_machine_is_not_taken_for_one_of_the_remote(author):
+    bob = author.clone("bob")
+    model = bob.path("gen4")
+    (bob.folder / ".dvc/cache").write_text("no folder")
+    said = bob.restore(model, check=False)
+    assert_explained(
+        said, f"{model} is shared through DVC, and could not be fetched", "DVC could not bring it here", "Not a directory"
+    )
+    assert "dvc push" not in said.stderr and "emove it there" not in said.stderr
+    # A first push that was forgotten: the folder is there, and empty.
+    (bob.folder / ".dvc/cache").unlink()
+    shutil.move(author.folder.parent / "remote/files", author.folder.parent / "away")
+    assert_explained(bob.restore(model, check=False), "The remote does not have it", "dvc push")
 
 
 def test_without_a_remote_or_with_a_wrong_one_the_message_says_so(author):

@@ -1,6 +1,14 @@
 """What `share` puts under DVC, and what it leaves out: real git, DVC and Snakemake."""
 
+import contextlib
 import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -78,6 +86,55 @@ def test_soft_labels_are_shared_and_fetched_only_if_asked_for(author):
     assert (bob.folder / own).read_bytes() == (author.folder / own).read_bytes()
 
 
+def test_results_go_on_to_show_what_they_show_unless_something_else_is_named(author):
+    overrides = ("network.width=4", "recipe.pad=1")
+    author.run("gendistill", "report", "--config", "experiments=[tiny]", f"overrides={json.dumps(overrides)}")
+    before = (author.folder / "results/view.json").read_text()
+    for said in (author.run("gendistill", "share").stdout, author.run("snakemake", "--cores", "1", "share").stdout):
+        assert "results/ shows tiny, up to date" in said
+        assert (author.folder / "results/view.json").read_text() == before
+    assert json.loads(before)["overrides"] == list(overrides)
+    assert "steps of tiny are not finished" in author.run("gendistill", "share", "--config", "seeds=2", "experiments=[tiny]").stdout
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_shared(author):
+    conflicted, stale, other = (author.folder / author.path(f"gen{k}") for k in (1, 2, 3))
+    receipt = conflicted.with_name("receipt.json")
+    receipt.write_text("<<<<<<< HEAD\n" + receipt.read_text())
+    for path, content in ((stale, ""), (other, "outs:\n- md5: 1\n  size: 5\n")):
+        path.with_name(f"{path.name}.dvc").write_text(content)
+    said = author.share()
+    assert f"Damaged, left out: {receipt.relative_to(author.folder)} has a merge conflict" in said
+    assert "2 files put under DVC" in said
+    for path in (stale, other):
+        name = str(path.relative_to(author.folder))
+        path.unlink()
+        author.restore(name)
+        assert author.is_as_made(name)
+
+
+@pytest.mark.team
+def test_share_goes_on_after_it_was_killed(author):
+    for path in author.pointers():
+        (author.folder / f"{path}.dvc").unlink()
+    shutil.rmtree(author.folder / ".dvc/cache")
+    command = [sys.executable, "-m", "gendistill", "share", "--config", "experiments=[tiny]"]
+    for seconds in (0.8, 1.0, 1.2, 1.4):
+        process = subprocess.Popen(command, cwd=author.folder, env=author.env(), start_new_session=True, stdout=subprocess.DEVNULL)
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    # DVC reads its own list of who works where; a kill can leave it empty.
+    (author.folder / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+    author.share()
+    labels = {path for path in author.large_files() if path.endswith(".npy")}
+    assert author.pointers() == author.large_files() - labels
+    author.dvc("push", "--quiet")
+    for path in author.pointers():
+        assert author.is_as_made(path)
+
+
 @pytest.mark.team
 def test_soft_labels_that_are_computed_anew_are_the_same(author):
     author.share("runtime.share_soft_labels=true")
@@ -88,8 +145,6 @@ def test_soft_labels_that_are_computed_anew_are_the_same(author):
     bob.snakemake(own, overrides=("runtime.restore_soft_labels=false",))
     assert bob.large_files() == {own, bob.path("gen3"), bob.path("dataset-npz", "dataset.safetensors")}
     assert (bob.folder / own).read_bytes() == (author.folder / own).read_bytes()
-    # It is a copy of Bob's own now, which its receipt tells.
-    assert own not in bob.pointers()
-    assert bob.is_as_made(own)
-    assert "1 files put under DVC" in bob.share("runtime.share_soft_labels=true")
-    assert own in bob.pointers()
+    # The same bits: nothing to commit, and still shared.
+    assert own in bob.pointers() and bob.is_as_made(own)
+    assert bob.git("status", "--porcelain", "runs") == ""

@@ -47,16 +47,20 @@ def test_a_view_with_an_edited_or_conflicted_file_is_rebuilt(author):
     table, card = bob.folder / "results/tables/tiny_error.csv", bob.folder / bob.path("gen3", "README.md")
     table.write_text(table.read_text() + "line,9,1,0.0\n")
     card.write_text("<<<<<<< HEAD\n" + card.read_text())
-    # A repository's list of what to remove is believed of the view only.
-    others = [*(bob.folder.parent / name for name in ("kept.txt", "team.txt")), bob.folder / "pyproject.toml"]
+    # A repository's list of what to remove is believed of this folder only; model cards stay with their networks.
+    card_of_former = bob.folder / "runs/generation/former-0123456789/README.md"
+    card_of_former.parent.mkdir()
+    others = [*(bob.folder.parent / name for name in ("kept.txt", "team.txt")), bob.folder / "pyproject.toml", card_of_former]
     for path in others:
         path.touch()
     former = bob.folder / "results/former.csv"
     former.touch()
     named = ["../kept.txt", str(others[1]), "results/../pyproject.toml", "results/former.csv"]
+    named.append(str(card_of_former.relative_to(bob.folder)))
     write_json(bob.folder / "results/view.json", view | {"files": view["files"] | dict.fromkeys(named, "")})
     assert jobs(bob.snakemake()) == {"report": ["results/report.html"]}
     assert all(path.exists() for path in others) and not former.exists()
+    card_of_former.unlink()
     # Also what Snakemake knows by modification time only.
     assert bob.git("status", "--porcelain") == ""
     assert bob.large_files() == set()

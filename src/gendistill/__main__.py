@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 from gendistill.errors import UserError
 from gendistill.plan.build import read_choice
+from gendistill.plan.paths import check_directory
 from gendistill.plan.step import FUNCTIONS
 
 
@@ -61,10 +63,16 @@ def main(arguments: list[str] | None = None) -> int:
         "code-hashes": _code_hashes,
     }
     try:
+        if given.command in ("report", "share", "unused", "restore", "provenance", "diff"):
+            check_directory()
         return commands_of_people[given.command](given)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as with `| head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _read_spec(text: str) -> dict[str, Any]:
@@ -94,9 +102,9 @@ def _report(given: argparse.Namespace) -> int:
 
 
 def _share(given: argparse.Namespace) -> int:
-    from gendistill.sharing.share import share
+    from gendistill.sharing.share import share, shown_choice
 
-    print(share(*_choice(given)))
+    print(share(*(_choice(given) if given.config else shown_choice())))
     return 0
 
 

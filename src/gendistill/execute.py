@@ -45,6 +45,7 @@ def execute(spec: dict[str, Any], device: str = "auto", threads: int = 1, checkp
 
 def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
     from gendistill.receipt import write_receipt
+    from gendistill.sharing.dvc import drop_stale_pointer
 
     kind = spec["kind"]
     started, clock = datetime.now(UTC), time.monotonic()
@@ -59,8 +60,7 @@ def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
         sys.modules["torch"].set_num_threads(runtime.threads)
     metrics = function(spec["settings"], inputs, folder, runtime)
     for name in OUTPUTS[kind]:
-        # What was shared is another copy than the one that was just made.
-        remove(folder / f"{name}.dvc")
+        drop_stale_pointer(folder / name)
     times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 2)}
     write_receipt(folder, spec, OUTPUTS[kind], metrics, times)
     # Only now is the training safe without it.

@@ -180,3 +180,12 @@ def read_receipt(folder: Path) -> dict[str, Any]:
         return receipt
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}). Remove it and run snakemake again: rm {path}") from error
+
+
+def in_units(size: float) -> str:
+    """A number of bytes, to be read."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,6 +1,7 @@
 """The receipt of a step: what was run, from what, with what, and what came out."""
 
 import contextlib
+import hashlib
 import json
 import platform
 import subprocess
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.errors import UserError
-from gendistill.files import RECEIPT, read_receipt, sha256, write_json
+from gendistill.files import RECEIPT, read_receipt, sha256, write_bytes, write_json
 from gendistill.plan.code import code_hash, module_hashes
 from gendistill.plan.paths import ROOT
+from gendistill.plan.step import LARGE
 
 # What git says to be changed is told of these only: results are committed beside them.
 CODE = ("Snakefile", "workflow", "src", "config")
@@ -25,7 +27,8 @@ def write_receipt(
     """Write `receipt.json`, the last file of a step: where it exists, the step is done.
 
     Beside the step it tells, for people and not for the id, each module that the code hashes cover, and the SHA-256 of the files
-    of the steps that it read. Where the very same files were made before, it stays as it was committed then.
+    of the steps that it read. Where the very same large files were made before (or, of a step without any, the same files and
+    metrics), it stays as it was committed then, and so do the small files, in which times are written.
     """
     files = {name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size} for name in outputs}
     receipt = {
@@ -37,18 +40,34 @@ def write_receipt(
         "times": times,
         "environment": environment(),
     }
-    committed = _committed(folder / RECEIPT)
-    same = all(committed.get(key) == receipt[key] for key in ("spec", "outputs", "metrics"))
-    write_json(folder / RECEIPT, committed if same else receipt)
+    if not _keep_committed(folder, receipt):
+        write_json(folder / RECEIPT, receipt)
 
 
-def _committed(path: Path) -> dict[str, Any]:
-    """The receipt as it is in git; empty if it is not."""
-    text = _git("show", f"HEAD:./{path}", folder=Path.cwd())
+def _keep_committed(folder: Path, receipt: dict[str, Any]) -> bool:
+    """Put back the receipt and the small files that are in git, if they tell of the same result; say whether they do."""
     try:
-        return json.loads(text or "{}")
-    except ValueError:
-        return {}
+        content = _committed(folder / RECEIPT)
+        committed = json.loads(content)
+        large = [name for name in receipt["outputs"] if name in LARGE]
+        if committed["spec"] != receipt["spec"] or any(committed["outputs"][name] != receipt["outputs"][name] for name in large):
+            return False
+        if not large and any(committed[key] != receipt[key] for key in ("outputs", "metrics")):
+            return False
+        small = {name: _committed(folder / name) for name in receipt["outputs"] if name not in LARGE}
+        if any(hashlib.sha256(small[name]).hexdigest() != committed["outputs"][name]["sha256"] for name in small):
+            return False
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+        return False
+    for name, text in small.items():
+        write_bytes(folder / name, text)
+    write_bytes(folder / RECEIPT, content)
+    return True
+
+
+def _committed(path: Path) -> bytes:
+    """A file of the current directory as it is in git."""
+    return subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True, check=True, timeout=10).stdout
 
 
 def _inputs(inputs: dict[str, str | list[str]]) -> dict[str, dict[str, str]]:
@@ -94,10 +113,10 @@ def environment() -> dict[str, Any]:
     return found
 
 
-def _git(*arguments: str, folder: Path = ROOT) -> str | None:
+def _git(*arguments: str) -> str | None:
     """What git says of the checkout; None where there is no git or no repository."""
     try:
-        run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+        run = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() if run.returncode == 0 else None

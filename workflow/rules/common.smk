@@ -15,8 +15,8 @@ def reads(rule_name):
 
     def files(wildcards):
         step = step_of(rule_name, wildcards)
-        # Also of what is asked for by name: to fetch an input of a finished step would make the step again.
-        if not any(takes_part(path) for path in step.files):
+        # What is asked for by name may be finished: to fetch an input of it would make it again.
+        if not any(takes_part(path) for path in step.files) and not workflow.dag_settings.forcetargets:
             return []
         return [ancient(path) for path in step.reads if takes_part(path)]
 
@@ -26,15 +26,26 @@ def reads(rule_name):
 def takes_part(path):
     """Whether the rule that makes a file takes part in the run. Where large files of a step are fetched, its own rule does not."""
     folder, _, file = path.rpartition("/")
-    if file == "receipt.json" and folder.removeprefix("runs/") in FETCHED:
+    if file == "receipt.json" and is_fetched(folder.removeprefix("runs/")):
         return False
-    return WHOLE or not Path(path).exists()
+    return WHOLE or forced() or not Path(path).exists()
+
+
+def forced():
+    """What is to be made although it is finished: names of rules and files, or `all`."""
+    return ["all"] if workflow.dag_settings.forceall else list(workflow.dag_settings.forcerun)
+
+
+def is_fetched(name):
+    """Whether the large files of a step are fetched where they are read: they are not here, but shared, and not forced."""
+    ways = {"all", name.partition("/")[0]}
+    return name in FETCHED and not any(way in ways or way.startswith(f"runs/{name}/") for way in forced())
 
 
 def shared_file(wildcards):
     """Input function: what stands for a shared file; of a step that is here, or is to be made, a path that is not there."""
     path = f"runs/{wildcards.kind}/{wildcards.id}/{wildcards.large}"
-    return ancient(f"{path}.dvc" if f"{wildcards.kind}/{wildcards.id}" in FETCHED else f"{path}.not-fetched")
+    return ancient(f"{path}.dvc" if is_fetched(f"{wildcards.kind}/{wildcards.id}") else f"{path}.not-fetched")
 
 
 def spec(rule_name):

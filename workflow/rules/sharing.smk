@@ -29,6 +29,7 @@ rule share:
     conda:
         "../../environment.yml"
     params:
-        chosen=CHOSEN,
+        # Without --config, results/ goes on to show what it shows.
+        chosen=CHOSEN if config else "",
     shell:
         "python -m gendistill share {params.chosen} 2> {log}"

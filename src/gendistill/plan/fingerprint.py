@@ -30,7 +30,7 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
     """
     root = Path(path)
     if not root.exists():
-        return _recorded(path, where)
+        return _only_recorded(path, where)
     folders = _folders(root) if by_size else []
     parents = {folder.parent for folder in folders}
     # Lists of labels lie beside folders; images lie in folders of their own.
@@ -60,15 +60,19 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
     return known[key]
 
 
-def _recorded(path: str, where: str) -> str:
-    """The hash that the receipts of data sets made from `path` give."""
-    found = set()
+def recorded() -> dict[str, set[str]]:
+    """For each path that data sets here were made from, the hashes of what was there, as their receipts tell."""
+    found: dict[str, set[str]] = {}
     for kind in ("dataset", "text"):
         for receipt in Path("runs", kind).glob("*/receipt.json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 spec = json.loads(receipt.read_text())["spec"]
-                if spec["source"].get("path") == path:
-                    found.add(spec["settings"]["content"])
+                found.setdefault(spec["source"]["path"], set()).add(spec["settings"]["content"])
+    return found
+
+
+def _only_recorded(path: str, where: str) -> str:
+    found = recorded().get(path, set())
     if len(found) == 1:
         return found.pop()
     said = f"dataset.path = {path}: there is no such file or folder. Set in {where}."

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from gendistill.files import in_units
 from gendistill.plan.step import READS
 from gendistill.provenance.compare import GROUPS, OWN, differing_settings
 from gendistill.provenance.environments import environment_lines, environment_of
 from gendistill.provenance.origins import Origin, label_of, seeds_of
-from gendistill.provenance.values import brief, field, number, numbers_as_ranges, pairs, size
+from gendistill.provenance.values import brief, field, number, numbers_as_ranges, pairs
 
 DIGITS = 12
 # More differences than this from an earlier step, and all settings are told.
@@ -55,7 +56,7 @@ def block_of(name: str, ancestry: Ancestry) -> list[str]:
     lines += [field("note", note) for note in other_copies(name, ancestry)]
     outputs = origin.receipt.get("outputs", {})
     if outputs:
-        told = (f"{file} {output['sha256'][:DIGITS]} ({size(output['bytes'])})" for file, output in outputs.items())
+        told = (f"{file} {output['sha256'][:DIGITS]} ({in_units(output['bytes'])})" for file, output in outputs.items())
         lines.append(field("outputs", ", ".join(told)))
     times = origin.receipt.get("times", {})
     if times:

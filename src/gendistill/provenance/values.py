@@ -28,17 +28,6 @@ def brief(value: Any) -> str:
     return str(value)
 
 
-def size(count: float) -> str:
-    """A number of bytes."""
-    if count < 1000:
-        return f"{count} bytes"
-    for unit in ("kB", "MB"):
-        count /= 1000
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-    return f"{count / 1000:.3g} GB"
-
-
 def pairs(settings: dict[str, Any]) -> str:
     """Settings on one line."""
     return ", ".join(f"{key} {brief(value)}" for key, value in settings.items() if key not in UNSHOWN)

@@ -28,16 +28,6 @@ def cards(index: dict[str, str]) -> dict[str, str]:
     return {f"{folder}/{FILE}": _card(folder, *names, read) for folder, names in _named(index).items()}
 
 
-def model_card(role: str, index: dict[str, str]) -> str:
-    """The model card of one network, Markdown; the same for each role that its folder has.
-
-    Raises:
-        UserError: a step that it comes from has no receipt.
-    """
-    read = functools.cache(lambda folder: read_receipt(Path(folder)))
-    return _card(index[role], *_named(index)[index[role]], read)
-
-
 def _named(index: dict[str, str]) -> dict[str, tuple[list[str], list[str]]]:
     """For the folder of each network its roles, sorted, and the folders, itself among them, whose roles differ by the seed only."""
     roles: dict[str, list[str]] = {}

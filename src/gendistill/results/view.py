@@ -21,7 +21,6 @@ from gendistill.plan.step import NETWORKS
 RESULTS = Path("results")
 # Says which results the folder shows, how they were asked for, and the SHA-256 of each file of the view.
 VIEW = RESULTS / "view.json"
-OF_VIEW = re.compile(r"results/.+|runs/[^/]+/[^/]+/README\.md")
 DATA = ("dataset", "text")
 
 
@@ -74,8 +73,8 @@ def write_view(experiments: list[str], overrides: tuple[str, ...], expected: str
     for path, content in encoded.items():
         write_bytes(Path(path), content)
     for path in read_view().get("files", {}).keys() - encoded.keys():
-        # The list came with the repository: it must not reach beyond the view.
-        if OF_VIEW.fullmatch(path) and ".." not in Path(path).parts:
+        # Model cards stay with their networks. The list came with the repository: it must not reach beyond the folder.
+        if path.startswith("results/") and ".." not in Path(path).parts:
             remove(Path(path))
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in sorted(encoded.items())}
     write_json(VIEW, {"id": view_id(plan), "experiments": experiments, "overrides": list(overrides), "files": hashes})

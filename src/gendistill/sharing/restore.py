@@ -1,7 +1,6 @@
 """The restore step: fetch one large file that someone has shared, and check that it is what its receipt says."""
 
 import contextlib
-import hashlib
 import os
 import subprocess
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from gendistill.errors import UserError
 from gendistill.files import RECEIPT, only_one, read_receipt, remove, sha256
 from gendistill.plan.step import LARGE, OUTPUTS
-from gendistill.sharing.dvc import cached, explain_remote, pointer_of, read_md5, run_dvc
+from gendistill.sharing.dvc import cached, explain_remote, md5_of, pointer_of, read_md5, run_dvc
 
 
 def steps_to_fetch() -> set[str]:
@@ -19,7 +18,8 @@ def steps_to_fetch() -> set[str]:
         large = {name for name in names if name in LARGE}
         folder = Path("runs", kind)
         for step in os.scandir(folder) if large and folder.exists() else ():
-            files = {entry.name for entry in os.scandir(step)} if step.is_dir() else set()
+            # A link to where a cache was is no file.
+            files = {entry.name for entry in os.scandir(step) if entry.is_file()} if step.is_dir() else set()
             absent = large - files
             if absent and RECEIPT in files and {f"{name}.dvc" for name in absent} <= files:
                 found.add(f"{kind}/{step.name}")
@@ -33,8 +33,10 @@ def restore(path: Path) -> None:
         path: of the file, `runs/<kind>/<id>/<name>`, in the current directory.
 
     Raises:
-        UserError: it is not shared, the remote does not give it, or what comes is not what the receipt says.
+        UserError: it is no such path, it is not shared, the remote does not give it, or what comes is not what the receipt says.
     """
+    if len(path.parts) != 4 or path.parts[0] != "runs":
+        raise UserError(f"{path}: must be the path of a large file from here, runs/KIND/ID/FILE, such as results/index.json names.")
     expected = read_receipt(path.parent).get("outputs", {}).get(path.name, {}).get("sha256")
     with only_one(path.parent, lambda other: None):
         if path.exists() and sha256(path) == expected:
@@ -45,12 +47,12 @@ def restore(path: Path) -> None:
         md5 = read_md5(pointer)
         for _ in range(2):
             remove(path)
-            run_dvc("pull", "--quiet", str(pointer))
+            done = run_dvc("pull", str(pointer))
             if not path.exists():
-                raise UserError(_why(path, md5))
+                raise UserError(_why(path, md5, done.stderr))
             if sha256(path) == expected:
                 return
-            if _md5(path) == md5:
+            if md5_of(path) == md5:
                 remove(path)
                 raise UserError(
                     f"{path} is shared, but by another run of the same step than the one that wrote {path.parent / RECEIPT}. "
@@ -63,8 +65,8 @@ def restore(path: Path) -> None:
         raise UserError(f"{path}: what the remote holds is damaged. Whoever has the file: remove it there, and dvc push again.")
 
 
-def _why(path: Path, md5: str) -> str:
-    reason, pointer = explain_remote(md5), pointer_of(path)
+def _why(path: Path, md5: str, said: str) -> str:
+    reason, pointer = explain_remote(md5, said), pointer_of(path)
     if not reason:
         found = subprocess.run(["git", "log", "-1", "--format=%an <%ae>, %as", "--", pointer], capture_output=True, text=True)
         reason = (
@@ -73,10 +75,5 @@ def _why(path: Path, md5: str) -> str:
         )
     return (
         f"{path} is shared through DVC, and could not be fetched.\n{reason}\n"
-        f"Nothing was trained instead. To make it here after all: rm {path.parent}/*.dvc"
+        f"Nothing was trained instead. To make it here after all: rm {path.parent}/*.dvc && snakemake {path} --config ..."
     )
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gendistill.errors import UserError
-from gendistill.files import RECEIPT, is_locked, read_receipt, sha256
-from gendistill.plan.build import build_plan
+from gendistill.files import RECEIPT, in_units, is_locked, read_receipt, remove, sha256
+from gendistill.plan.build import build_plan, read_choice
 from gendistill.plan.plan import Plan
 from gendistill.plan.step import LARGE
-from gendistill.results.view import view_is_current, write_view
-from gendistill.sharing.dvc import in_units, pointer_of, run_dvc
+from gendistill.results.view import read_view, view_is_current, write_view
+from gendistill.sharing.dvc import pointer_of, read_size, run_dvc
 
 RUNS = Path("runs")
 SOFT_LABELS = ("softlabels", "language_softlabels")
@@ -27,14 +27,20 @@ class Found:
         shared: how many are under DVC.
         kept: soft labels that nobody asked to share.
         unfinished: folders of steps that were interrupted, or are running.
-        damaged: files that are not what their receipts say.
+        damaged: what is wrong with files that are not what their receipts say, and with receipts, and what helps.
     """
 
     new: list[Path] = field(default_factory=list)
     shared: int = 0
     kept: list[Path] = field(default_factory=list)
     unfinished: list[Path] = field(default_factory=list)
-    damaged: list[Path] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+
+def shown_choice() -> tuple[list[str], tuple[str, ...]]:
+    """The experiments and overrides that `results/` shows; where there is none, the default ones."""
+    view = read_view()
+    return (view["experiments"], tuple(view["overrides"])) if view else read_choice({})
 
 
 def share(experiments: list[str], overrides: tuple[str, ...]) -> str:
@@ -48,9 +54,18 @@ def share(experiments: list[str], overrides: tuple[str, ...]) -> str:
     found = find_large_files(plan)
     print(f"{len(found.new)} files to put under DVC ({_size(found.new)})", flush=True)
     for start in range(0, len(found.new), FILES_PER_CALL):
-        added = run_dvc("add", "--quiet", *map(str, found.new[start : start + FILES_PER_CALL]))
+        files = [str(path) for path in found.new[start : start + FILES_PER_CALL]]
+        for path in found.new[start : start + FILES_PER_CALL]:
+            # Of another content, or damaged: DVC would refuse to write over it.
+            remove(pointer_of(path))
+        # After a call that was killed, the next one tidies up and fails, and the one after it works.
+        added = run_dvc("add", *files)
+        added = run_dvc("add", *files) if added.returncode else added
         if added.returncode:
-            raise UserError(f"dvc add failed; what it had added stays, run the same command again.\n{added.stderr.strip()}")
+            raise UserError(
+                f"dvc add failed; what it had added stays.\n{added.stderr.strip()}\nMend what it names and run the same command "
+                "again. If it names .dvc/tmp/rwlock, and no other DVC command runs: rm .dvc/tmp/rwlock"
+            )
     lines = [f"{len(found.new)} files put under DVC, {found.shared} were there before."]
     if found.kept:
         lines.append(
@@ -58,7 +73,7 @@ def share(experiments: list[str], overrides: tuple[str, ...]) -> str:
             "To share them too: runtime.share_soft_labels=true among the overrides."
         )
     lines += [f"Not finished, left out: {folder}" for folder in found.unfinished]
-    lines += [f"Damaged, left out: {path} is not what its receipt says. To have it made anew: rm {path}" for path in found.damaged]
+    lines += [f"Damaged, left out: {text}" for text in found.damaged]
     return "\n".join([*lines, _refresh_view(experiments, overrides, plan), *_left_to_do()])
 
 
@@ -69,16 +84,22 @@ def find_large_files(plan: Plan) -> Found:
         if not (folder / RECEIPT).exists() or is_locked(folder):
             found.unfinished += [folder]
             continue
-        outputs = read_receipt(folder).get("outputs", {})
+        try:
+            outputs = read_receipt(folder).get("outputs", {})
+        except UserError as error:
+            found.damaged.append(str(error))
+            continue
         for path in (folder / name for name in outputs if name in LARGE):
-            if pointer_of(path).exists():
+            size = outputs[path.name]["bytes"]
+            if read_size(pointer_of(path)) == size:
                 found.shared += 1
             elif not path.exists():
-                continue
+                if pointer_of(path).exists():
+                    found.damaged.append(f"{pointer_of(path)}. Take it as it is in git: git checkout -- {folder}")
             elif folder.parent.name in SOFT_LABELS and not _is_asked_for(folder, plan):
                 found.kept.append(path)
-            elif path.stat().st_size != outputs[path.name]["bytes"] or sha256(path) != outputs[path.name]["sha256"]:
-                found.damaged.append(path)
+            elif path.stat().st_size != size or sha256(path) != outputs[path.name]["sha256"]:
+                found.damaged.append(f"{path} is not what its receipt says. To have it made anew: rm {path}")
             else:
                 found.new.append(path)
     return found
@@ -102,7 +123,8 @@ def _refresh_view(experiments: list[str], overrides: tuple[str, ...], plan: Plan
 def _left_to_do() -> list[str]:
     changed = _git("status", "--porcelain", "--untracked-files=all", "--", "runs", "results").stdout.splitlines()
     lines = ["", "Left to do, so that others get it:"]
-    lines += [f"    git add runs results && git commit    # {len(changed)} files"] if changed else []
+    folders = " ".join(name for name in ("runs", "results") if Path(name).exists())
+    lines += [f"    git add {folders} && git commit    # {len(changed)} files"] if changed else []
     remotes = run_dvc("remote", "list").stdout.strip()
     lines += [] if remotes else ["    dvc remote add -d NAME URL && git add .dvc/config    # once; see docs/sharing.md"]
     return [*lines, "    dvc push", "    git push"]
