@@ -43,9 +43,9 @@ def is_fetched(name):
 
 
 def shared_file(wildcards):
-    """Input function: what stands for a shared file; of a step that is here, or is to be made, a path that is not there."""
+    """Input function: what stands for a shared file; of other steps, what Snakemake may print as missing."""
     path = f"runs/{wildcards.kind}/{wildcards.id}/{wildcards.large}"
-    return ancient(f"{path}.dvc" if is_fetched(f"{wildcards.kind}/{wildcards.id}") else f"{path}.not-fetched")
+    return ancient(f"{path}.dvc" if is_fetched(f"{wildcards.kind}/{wildcards.id}") else f"{path} (which nobody shared)")
 
 
 def spec(rule_name):
