@@ -85,6 +85,7 @@ def copy_project(folder: Path) -> Checkout:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, folder / part)
+    (folder / "slurm").symlink_to("profiles/slurm")
     (folder / "config/experiment/tiny.yaml").write_text(TINY)
     write_tiny_images(folder / "tiny.npz")
     return Checkout(folder)

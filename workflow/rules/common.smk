@@ -86,11 +86,6 @@ def outputs(rule_name):
     return [f"runs/{rule_name}/{{id}}/{name}" for name in (*OUTPUTS[rule_name], "receipt.json")]
 
 
-def grows(amount):
-    """Resources function: more with each attempt."""
-    return lambda wildcards, attempt: amount * attempt
-
-
 def ask_for_view():
     """A file newer than any report, of a content that Snakemake has not seen: it makes the report out of date."""
     wanted = Path(".snakemake", "gendistill", "wanted-view")

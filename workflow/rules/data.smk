@@ -11,8 +11,7 @@ rule dataset:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(10000),
-        runtime=grows(60),
+        **resources_of("dataset"),
     params:
         spec=spec("dataset"),
     shell:

@@ -7,12 +7,12 @@ rule ensemble:
         "logs/ensemble/{id}.log",
     benchmark:
         "benchmarks/ensemble/{id}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **resources_of("ensemble"),
     params:
         spec=spec("ensemble"),
     shell:
@@ -32,8 +32,7 @@ rule transfer:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(10000),
-        runtime=grows(60),
+        **resources_of("transfer"),
     params:
         spec=spec("transfer"),
         options=options("transfer"),
@@ -54,8 +53,7 @@ rule statistics:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **resources_of("statistics"),
     params:
         spec=spec("statistics"),
         options=options("statistics"),
@@ -76,8 +74,7 @@ rule agreement:
         "../../environment.yml"
     threads: threads_of("agreement")
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(120),
+        **resources_of("agreement"),
     params:
         spec=spec("agreement"),
         options=options("agreement"),
@@ -98,8 +95,7 @@ rule class_structure:
         "../../environment.yml"
     threads: threads_of("class_structure")
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(60),
+        **resources_of("class_structure"),
     params:
         spec=spec("class_structure"),
         options=options("class_structure"),
@@ -120,8 +116,7 @@ rule fine_tune:
         "../../environment.yml"
     threads: threads_of("fine_tune")
     resources:
-        mem_mb=grows(8000),
-        runtime=grows(720),
+        **resources_of("fine_tune"),
     params:
         spec=spec("fine_tune"),
         options=options("fine_tune"),

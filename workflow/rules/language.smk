@@ -11,8 +11,7 @@ rule text:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        **resources_of("text"),
     params:
         spec=spec("text"),
     shell:
@@ -32,8 +31,7 @@ rule language_patriarch:
         "../../environment.yml"
     threads: threads_of("language_patriarch")
     resources:
-        mem_mb=grows(8000),
-        runtime=grows(720),
+        **resources_of("language_patriarch"),
     params:
         spec=spec("language_patriarch"),
         options=options("language_patriarch"),
@@ -54,8 +52,7 @@ rule language_softlabels:
         "../../environment.yml"
     threads: threads_of("language_softlabels")
     resources:
-        mem_mb=grows(8000),
-        runtime=grows(240),
+        **resources_of("language_softlabels"),
     params:
         spec=spec("language_softlabels"),
         options=options("language_softlabels"),
@@ -76,8 +73,7 @@ rule language_generation:
         "../../environment.yml"
     threads: threads_of("language_generation")
     resources:
-        mem_mb=grows(8000),
-        runtime=grows(720),
+        **resources_of("language_generation"),
     params:
         spec=spec("language_generation"),
         options=options("language_generation"),

@@ -7,12 +7,12 @@ rule tables:
         "logs/tables/{id}.log",
     benchmark:
         "benchmarks/tables/{id}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        **resources_of("tables"),
     params:
         spec=spec("tables"),
     shell:
@@ -28,12 +28,12 @@ rule paper_table:
         "logs/paper_table/{id}.log",
     benchmark:
         "benchmarks/paper_table/{id}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        **resources_of("paper_table"),
     params:
         spec=spec("paper_table"),
     shell:
@@ -70,12 +70,12 @@ rule report:
         "logs/report.log",
     benchmark:
         "benchmarks/report.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(10),
+        **resources_of("report"),
     params:
         view=view_id(PLAN),
         chosen=lambda wildcards: CHOSEN,

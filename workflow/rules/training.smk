@@ -11,8 +11,7 @@ rule patriarch:
         "../../environment.yml"
     threads: threads_of("patriarch")
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(720),
+        **resources_of("patriarch"),
     params:
         spec=spec("patriarch"),
         options=options("patriarch"),
@@ -33,8 +32,7 @@ rule softlabels:
         "../../environment.yml"
     threads: threads_of("softlabels")
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(240),
+        **resources_of("softlabels"),
     params:
         spec=spec("softlabels"),
         options=options("softlabels"),
@@ -55,8 +53,7 @@ rule generation:
         "../../environment.yml"
     threads: threads_of("generation")
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(720),
+        **resources_of("generation"),
     params:
         spec=spec("generation"),
         options=options("generation"),
