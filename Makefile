@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-team test-slurm smoke-papers bench-sharing papers lint format rulegraph artifacts clean-environment
+.PHONY: demo test test-slow test-team test-slurm smoke-papers bench-sharing bench-images papers lint format rulegraph artifacts clean-environment
 
 demo: $(READY)
 	$(BIN)/snakemake
@@ -27,6 +27,10 @@ test-slurm: $(READY)
 # share, push, pull and a run with nothing to do, with 1,000 networks of small files.
 bench-sharing: $(READY)
 	$(BIN)/python -m tests.bench_sharing
+
+# Images per second from files and from stores, beside torchvision's.
+bench-images: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench_images
 
 # Every published table at a small scale on embedded data.
 smoke-papers: $(READY)

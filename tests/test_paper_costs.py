@@ -5,6 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from gendistill.cost.calibration import find_calibration
+from gendistill.cost.predict import expected_seconds
+from gendistill.cost.work import work_of
 from gendistill.networks.cost import build_on_meta, forward_flops, image_flops
 from gendistill.plan import build_plan
 from gendistill.plan.settings import load_group
@@ -33,45 +36,16 @@ def test_a_network_on_meta_has_no_memory():
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
 
 
-def step_of(name: str, role: str, *overrides: str):
-    plan = build_plan([name], overrides, without_data=True)
-    return plan, plan.steps[plan.roles[f"{name}-{role}"]]
-
-
-def test_hours_of_a_training_that_computes_all_the_time(monkeypatch):
-    monkeypatch.setattr(paper_costs, "SECONDS_PER_LAYER_AND_STEP", 0)
-    plan, step = step_of(NAME, "ban-gen0-seed0")
-    flops = image_flops(load_group("network", "resnet110"), (3, 32, 32), 100)
-    expected = 164 * 50_000 * 3 * flops / paper_costs.FLOPS_PER_SECOND / 3600
-    assert paper_costs.gpu_hours(plan, step) == pytest.approx(expected)
-    # Stored labels cost a student nothing more; a teacher online costs a forward pass.
-    plan, step = step_of(NAME, "ban-gen1-seed0")
-    assert paper_costs.gpu_hours(plan, step) == pytest.approx(expected)
-    plan, step = step_of(NAME, "ban-gen1-seed0", "soft_labels=online")
-    assert paper_costs.gpu_hours(plan, step) == pytest.approx(expected * 4 / 3)
-    # All 162 views once.
-    plan, step = step_of(NAME, "ban-softlabels0-seed0")
-    assert paper_costs.gpu_hours(plan, step) == pytest.approx(162 * 50_000 * flops / paper_costs.FLOPS_PER_SECOND / 3600)
-
-
-def test_hours_of_a_training_that_waits_for_kernels(monkeypatch):
-    monkeypatch.setattr(paper_costs, "FLOPS_PER_SECOND", 1e30)
-    plan, step = step_of(NAME, "ban-gen0-seed0")
-    # 108 convolutions of 54 blocks, the stem, as many batch norms, and a linear layer.
-    layers = 109 + 109 + 1
-    expected = 164 * 50_000 / 128 * layers * paper_costs.SECONDS_PER_LAYER_AND_STEP / 3600
-    assert paper_costs.gpu_hours(plan, step) == pytest.approx(expected)
-
-
-def test_early_stopped_distillation_runs_its_teacher_for_a_share_of_the_epochs(monkeypatch):
-    monkeypatch.setattr(paper_costs, "SECONDS_PER_LAYER_AND_STEP", 0)
-    hours = []
-    for share in (0, 0.5, 1):
-        overrides = ("objective=kd", f"objective.distil_until={share}", "soft_labels=online", "generations=1")
-        plan = build_plan(["cifar100_short"], overrides)
-        hours.append(paper_costs.gpu_hours(plan, plan.steps[plan.roles["cifar100_short-kd-gen1-seed0"]]))
-    assert hours[1] / hours[0] == pytest.approx(3.5 / 3)
-    assert hours[2] / hours[0] == pytest.approx(4 / 3)
+def test_hours_are_those_of_the_cost_model_for_steps_that_compute():
+    plan = build_plan([NAME], without_data=True)
+    hours = paper_costs.gpu_hours(plan, find_calibration("generic-gpu"))
+    network, table = plan.roles[f"{NAME}-ban-gen0-seed0"], plan.roles[f"{NAME}-paper_table"]
+    work = work_of(plan, plan.steps[network])
+    # ResNet-110: 164 epochs of CIFAR-100.
+    assert work.trained == 164 * 50_000
+    assert hours[network] == pytest.approx(expected_seconds(work, find_calibration("generic-gpu")) / 3600)
+    assert hours[table] == 0
+    assert set(hours) == set(plan.steps)
 
 
 def test_the_list_of_tables_counts_shared_steps_once(tmp_path, monkeypatch):
@@ -80,8 +54,11 @@ def test_the_list_of_tables_counts_shared_steps_once(tmp_path, monkeypatch):
     (tmp_path / "tables").mkdir()
     pd.DataFrame({"n": [1, 1, 0]}).to_csv(tmp_path / "tables" / f"{NAME}.csv")
     lines = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in paper_costs.table_of_papers(names, tmp_path).splitlines()
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in paper_costs.table_of_papers(names, tmp_path, "generic-gpu").splitlines()
     ]
+    *lines, _, device = lines
+    assert device == ["Device: " + find_calibration("generic-gpu").told + "."]
     one, other, apart, together = lines[2:]
     assert (one[0], one[1], one[5]) == (NAME, "5", "2 of 3")
     # Table 3 grows four lineages of 6 networks; the first 5 of the first are those of Table 1.

@@ -25,11 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
         step = commands.add_parser(kind, help=f"run the step {kind} (what rule {kind} does)")
         step.add_argument("--spec", type=_read_spec, required=True, help="the step as JSON, from the plan, or @ and a file with it")
         step.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-        step.add_argument("--threads", type=int, default=1)
+        step.add_argument("--threads", type=int, default=1, help="CPU threads of all processes")
         step.add_argument("--checkpoint-every", type=int, default=1, metavar="EPOCHS")
+        step.add_argument("--tensorboard", action="store_true", help="write event files to logs/tensorboard/ during a training")
+        step.add_argument("--processes", type=int, default=1, help="that train one network together, each on a GPU of its own")
     view = commands.add_parser("report", help="write results/")
     _add_choice(view)
     view.add_argument("--view", help="identity of the results, from the plan")
+    _add_choice(commands.add_parser("status", help="what is done, running, queued, stopped and failed"))
     _add_choice(commands.add_parser("share", help="put all finished large files under DVC"))
     fetch = commands.add_parser("restore", help="fetch shared files that are not here")
     fetch.add_argument("files", type=Path, nargs="+", help="runs/<step>/<id>/<file>")
@@ -40,6 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     origin.add_argument("name", help="such as demo-ban-gen3-seed0, runs/<step>/<id>, or demo_error:ban/3")
     compare = commands.add_parser("diff", help="what differs between two runs")
     compare.add_argument("names", nargs=2, metavar="NAME", help="such as demo-ban-gen3-seed0 or runs/<step>/<id>")
+    cost = commands.add_parser("cost", help="what experiments and published tables will cost, and what of it is done")
+    _add_choice(cost)
+    cost.add_argument("--gpus", type=int, default=1, help="that work at a time")
+    cost.add_argument("--device", help="the calibration to use: a name in config/device/")
+    speed = commands.add_parser("calibrate", help="measure this device for predictions, about a minute")
+    speed.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    speed.add_argument("--threads", type=int, default=1, help="CPU threads")
     check = commands.add_parser("check-labels", help="compute a sample of stored soft labels anew and compare")
     check.add_argument("folder", type=Path, help="runs/softlabels/<id>")
     check.add_argument("--samples", type=int, default=1000)
@@ -50,20 +60,23 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command in FUNCTIONS:
         from gendistill.execute import execute
 
-        return execute(given.spec, given.device, given.threads, given.checkpoint_every)
+        return execute(given.spec, given.device, given.threads, given.checkpoint_every, given.processes, given.tensorboard)
     commands_of_people = {
         "report": _report,
+        "status": _status,
         "share": _share,
         "restore": _restore,
         "unused": _unused,
         "provenance": _provenance,
         "diff": _diff,
         "check-labels": _check_labels,
+        "cost": _cost,
+        "calibrate": _calibrate,
         "papers": _papers,
         "code-hashes": _code_hashes,
     }
     try:
-        if given.command in ("report", "share", "unused", "restore", "provenance", "diff"):
+        if given.command in ("report", "status", "cost", "share", "unused", "restore", "provenance", "diff"):
             check_directory()
         return commands_of_people[given.command](given)
     except UserError as error:
@@ -101,6 +114,14 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
+def _status(given: argparse.Namespace) -> int:
+    from gendistill.plan import build_plan
+    from gendistill.status import status
+
+    print(status(build_plan(*_choice(given))))
+    return 0
+
+
 def _share(given: argparse.Namespace) -> int:
     from gendistill.sharing.share import share, shown_choice
 
@@ -135,6 +156,23 @@ def _diff(given: argparse.Namespace) -> int:
     from gendistill.provenance.differences import difference
 
     print(difference(*given.names))
+    return 0
+
+
+def _cost(given: argparse.Namespace) -> int:
+    from gendistill.cost.report import cost_table
+    from gendistill.plan import build_plan
+
+    if given.gpus < 1:
+        raise UserError(f"--gpus {given.gpus}: must be at least 1.")
+    print(cost_table(build_plan(*_choice(given), without_data=True), given.gpus, given.device))
+    return 0
+
+
+def _calibrate(given: argparse.Namespace) -> int:
+    from gendistill.cost.measure import calibrate
+
+    print(calibrate(given.device, given.threads))
     return 0
 
 

@@ -4,41 +4,69 @@ import importlib
 import json
 import sys
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gendistill.errors import InterruptedTraining, UserError
+from gendistill.errors import InterruptedTraining, SettingError, UserError
+from gendistill.events import FOLDER, event_writer
 from gendistill.files import RECEIPT, only_one, remove
 from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME
 from gendistill.runtime import Runtime, limit_threads, stop_on_signal
+from gendistill.training.launch import EXIT_INTERRUPTED, own_rank, together
 
 EXIT_USER_ERROR = 2
-# EX_TEMPFAIL of sysexits.h: the same command again goes on from where this one stopped.
-EXIT_INTERRUPTED = 75
+# The kinds of step that several processes can do together.
+SHARED_OUT = ("patriarch", "generation", "fine_tune")
 
 
-def execute(spec: dict[str, Any], device: str = "auto", threads: int = 1, checkpoint_every: int = 1) -> int:
+def execute(
+    spec: dict[str, Any],
+    device: str = "auto",
+    threads: int = 1,
+    checkpoint_every: int = 1,
+    processes: int = 1,
+    tensorboard: bool = False,
+) -> int:
     """Run the step that `spec` describes, in the current directory.
+
+    With several `processes`, this one starts the others; under torchrun, each calls this function. With `tensorboard`, event
+    files of a training are written. `threads` are shared out among the processes.
 
     Returns:
         0 when done, 2 after a mistake of the user's, 75 when interrupted with all saved; messages go to standard error.
     """
+    threads = max(1, threads // processes)
     limit_threads(threads)
-    unit = "words" if spec["kind"].startswith("language") else "images"
+    kind = spec["kind"]
+    unit = "words" if kind.startswith("language") else "images"
     runtime = Runtime(device, threads, checkpoint_every, spec["source"], stop_on_signal(), label=spec["id"], unit=unit)
-    folder = Path("runs", spec["kind"], spec["id"])
+    folder = Path("runs", kind, spec["id"])
+    if tensorboard and own_rank() == 0:
+        runtime.record = event_writer(FOLDER / kind / spec["id"], runtime.log)
+    own = ["-m", "gendistill", kind, "--spec", "@/dev/stdin", "--device", device, "--threads", str(threads)]
+    own += ["--checkpoint-every", str(checkpoint_every)]
+
+    def waiting(other: str) -> None:
+        runtime.log(f"waiting for process {other}, which works on the same step")
+
     try:
-        with only_one(folder, lambda other: runtime.log(f"waiting for process {other}, which works on the same step")):
-            if all((folder / name).exists() for name in (*OUTPUTS[spec["kind"]], RECEIPT)):
-                runtime.log("another process has finished this step")
-                return 0
-            _run(spec, folder, runtime)
+        if processes > 1 and kind not in SHARED_OUT:
+            raise SettingError(f"runtime.processes = {processes}: a step {kind} is done by one process. Set it to 1.")
+        # Process 0 holds the lock for all.
+        with nullcontext() if own_rank() else only_one(folder, waiting):
+            finished = all((folder / name).exists() for name in (*OUTPUTS[kind], RECEIPT))
+            with together(1 if finished else processes, device, own, json.dumps(spec), runtime.stop_requested) as runtime.processes:
+                if runtime.processes.any(finished):
+                    runtime.log("another process has finished this step")
+                else:
+                    _run(spec, folder, runtime)
     except InterruptedTraining as stop:
         runtime.log(f"{stop}. Run the same command again to go on.")
         return EXIT_INTERRUPTED
     except UserError as error:
-        print(f"\nError in {spec['kind']} {spec['id']}:\n{error}", file=sys.stderr, flush=True)
+        print(f"\nError in {kind} {spec['id']}:\n{error}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
     return 0
 
@@ -59,6 +87,8 @@ def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(runtime.threads)
     metrics = function(spec["settings"], inputs, folder, runtime)
+    if runtime.processes.rank:
+        return
     for name in OUTPUTS[kind]:
         drop_stale_pointer(folder / name)
     times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 2)}

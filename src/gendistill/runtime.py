@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gendistill.training.processes import Processes
+
 # How often progress is shown: on a terminal; elsewhere in the first half minute; and after it.
 REDRAW_SECONDS = 0.2
 QUIET_SECONDS = 10.0
@@ -25,8 +27,10 @@ class Runtime:
         checkpoint_every: epochs between two resume checkpoints.
         source: where the user's own files lie.
         stop_requested: whether a signal asked the step to stop.
+        record: called after each epoch of a training with the rows of all epochs so far, the columns of `history.csv`.
         label: what progress is shown for.
         unit: what is counted.
+        processes: those that do the step together; process 0 alone shows progress.
     """
 
     device: str = "auto"
@@ -34,19 +38,25 @@ class Runtime:
     checkpoint_every: int = 1
     source: dict[str, Any] = field(default_factory=dict)
     stop_requested: Callable[[], bool] = lambda: False
+    record: Callable[[list[dict[str, float]]], None] = lambda rows: None
     label: str = ""
     unit: str = "images"
+    processes: Processes = field(default_factory=Processes)
     _started: float = field(default_factory=time.monotonic)
     _shown: float = field(default_factory=time.monotonic)
     _first: int | None = None
 
     def log(self, text: str) -> None:
         """Write one line to the log, which is standard error."""
+        if self.processes.rank:
+            return
         clear = "\r\033[K" if sys.stderr.isatty() else ""
         print(f"{clear}{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
     def progress(self, done: int, total: int) -> None:
         """Show how far the step is: redrawn on a terminal, else a line in the log and on standard output now and then."""
+        if self.processes.rank:
+            return
         now = time.monotonic()
         if self._first is None:
             # A resumed step starts with work that is already done.

@@ -47,7 +47,8 @@ def main(config: DictConfig) -> None:
         print(f"{step.folder} is there already: nothing to be done.")
         return
     runtime = plan.runtime[step.name]
-    code = execute(json.loads(step.to_json()), runtime["device"], runtime["threads"], runtime["checkpoint_every"])
+    options = {name: runtime[name] for name in ("device", "checkpoint_every", "processes", "tensorboard")}
+    code = execute(json.loads(step.to_json()), threads=runtime["threads"] * runtime["processes"], **options)
     if code:
         sys.exit(code)
     print(f"results: {step.folder}")

@@ -38,7 +38,8 @@ def resource_of_site(rule_name, name):
 
     def resource(wildcards):
         uses_gpu = rule_name in WITH_NETWORKS and runtime(rule_name, wildcards, "device") != "cpu"
-        return SITE.resources(uses_gpu).get(name, 0 if name == "gpu" else "")
+        found = SITE.resources(uses_gpu).get(name, 0 if name == "gpu" else "")
+        return found * processes_of(rule_name, wildcards) if name == "gpu" else found
 
     return resource
 

@@ -73,12 +73,20 @@ def options(rule_name):
     return (
         lambda wildcards: f"--device {runtime(rule_name, wildcards, 'device')}"
         f" --checkpoint-every {runtime(rule_name, wildcards, 'checkpoint_every')}"
+        f"{' --tensorboard' if runtime(rule_name, wildcards, 'tensorboard') else ''}"
+        f"{f' --processes {processes_of(rule_name, wildcards)}' if processes_of(rule_name, wildcards) > 1 else ''}"
     )
 
 
+def processes_of(rule_name, wildcards):
+    """How many processes do a step together, each on a GPU of its own."""
+    together = rule_name in ("patriarch", "generation", "fine_tune")
+    return runtime(rule_name, wildcards, "processes") if together else 1
+
+
 def threads_of(rule_name):
-    """Threads function: CPU threads of a step that computes with networks."""
-    return lambda wildcards: runtime(rule_name, wildcards, "threads")
+    """Threads function: CPU threads of all processes of a step that computes with networks."""
+    return lambda wildcards: runtime(rule_name, wildcards, "threads") * processes_of(rule_name, wildcards)
 
 
 def outputs(rule_name):

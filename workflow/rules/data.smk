@@ -9,7 +9,8 @@ rule dataset:
         "benchmarks/dataset/{id}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
+    # To pack a store is the work of all cores; to load a data set is not.
+    threads: lambda wildcards: (runtime("dataset", wildcards, "threads") if step_of("dataset", wildcards).settings.get("store") else 1)
     resources:
         **resources_of("dataset"),
     params:

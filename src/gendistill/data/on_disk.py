@@ -1,5 +1,6 @@
 """Image data sets too large for memory: an index of files, and views of them that are decoded while a network trains."""
 
+import importlib
 import json
 import os
 from collections import deque
@@ -22,6 +23,7 @@ from gendistill.files import verified, write_bytes
 # Of ImageNet's training images, in units of pixel values: 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 of 255.
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
+IMAGE_STORE = "gendistill.data.image_store"
 # Batches that are decoded before they are asked for.
 AHEAD = 2
 
@@ -106,7 +108,7 @@ def prepare_index(index: FileIndex, validation_per_class: int, folder: Path) -> 
 
 
 def open_files(folder: Path, root: Path, device: torch.device, threads: int) -> Data:
-    """A data set on disk as a training needs it.
+    """A data set on disk as a training needs it, from its image files or from its store.
 
     Args:
         folder: of the dataset step.
@@ -117,6 +119,9 @@ def open_files(folder: Path, root: Path, device: torch.device, threads: int) -> 
     Raises:
         UserError: the index is missing or corrupt.
     """
+    if _has_store(folder):
+        # Only steps on data with a store depend on how it is read, so the plan names the module in their specs.
+        return importlib.import_module(IMAGE_STORE).open_store(folder, device, threads)
     index = load_index(folder)
     splits: dict[str, Source] = {
         split: FileImages(root, paths, index.labels[split], index.image_size, device, threads)
@@ -124,6 +129,13 @@ def open_files(folder: Path, root: Path, device: torch.device, threads: int) -> 
     }
     shape = [3, index.image_size, index.image_size]
     return Data(splits, len(index.classes), shape, list(MEAN), list(STD), on_disk=True)
+
+
+def _has_store(folder: Path) -> bool:
+    from safetensors import safe_open
+
+    with safe_open(folder / FILE, framework="numpy") as file:
+        return "store" in json.loads(file.metadata()["index"])
 
 
 class FileImages:
@@ -173,8 +185,8 @@ class FileImages:
         positions = order.tolist()
         return self._decoded(positions, views[order].tolist(), batch_size)
 
-    def plain(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in order, as evaluation sees them (`decode.centre_view`).
+    def plain(self, batch_size: int, part: slice = slice(None)) -> Iterator[Tensor]:
+        """All images, or those at the positions of `part`, in order, as evaluation sees them (`decode.centre_view`).
 
         Yields:
             uint8, shape (B, 3, S, S), in channels_last layout.
@@ -182,7 +194,8 @@ class FileImages:
         Raises:
             UserError: a file is missing or no image.
         """
-        return self._decoded(list(range(len(self))), [None] * len(self), batch_size)
+        positions = list(range(len(self))[part])
+        return self._decoded(positions, [None] * len(positions), batch_size)
 
     def _decoded(self, positions: list[int], numbers: list[int] | list[None], batch_size: int) -> Iterator[Tensor]:
         pool = ThreadPoolExecutor(self.threads)

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from gendistill.runtime import Runtime
 
 # Settings that are for the step, not for the function that loads the data.
-GENERIC = ("validation_per_class", "content", "classes")
+GENERIC = ("validation_per_class", "content", "classes", "store")
 
 
 def prepare_dataset(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, runtime: "Runtime") -> dict[str, Any]:
-    """Load the data set that `settings` name and write `dataset.safetensors`: its images, or where on disk they are.
+    """Load the data set that `settings` name and write `dataset.safetensors`: its images, where on disk they are, or a store.
 
     Returns:
         The number of images of each split, the classes and the image shape.
@@ -28,7 +28,11 @@ def prepare_dataset(settings: dict[str, Any], inputs: dict[str, Any], folder: Pa
     if settings.get("on_disk"):
         index = instantiate({**own, "classes": settings["classes"], **runtime.source})()
         # The module of the data set's own code imports this one; data in memory do not depend on it.
-        metrics = importlib.import_module("gendistill.data.on_disk").prepare_index(index, per_class, folder)
+        if store := settings.get("store"):
+            prepare_store = importlib.import_module("gendistill.data.pack").prepare_store
+            metrics = prepare_store(index, per_class, store, Path(runtime.source["path"]), folder, runtime)
+        else:
+            metrics = importlib.import_module("gendistill.data.on_disk").prepare_index(index, per_class, folder)
     else:
         data = instantiate({**own, **runtime.source})()
         data = hold_out_validation(data, per_class, settings.get("split_seed", 0))

@@ -34,8 +34,8 @@ class Source(Protocol):
     def batches(self, order: Tensor, views: Tensor, batch_size: int) -> Iterator[Tensor]:
         """Views of the images in `order`, uint8 (B, C, H, W); `views` has the view number of every image, int64 (N,)."""
 
-    def plain(self, batch_size: int) -> Iterator[Tensor]:
-        """All images in order, uint8 (B, C, H, W)."""
+    def plain(self, batch_size: int, part: slice = slice(None)) -> Iterator[Tensor]:
+        """All images, or those at the positions of `part`, in order: uint8 (B, C, H, W)."""
 
 
 class ArrayImages:
@@ -58,8 +58,9 @@ class ArrayImages:
         for index in order.split(batch_size):
             yield self.space.take(self.windows, index, views[index])
 
-    def plain(self, batch_size: int) -> Iterator[Tensor]:
-        yield from self.images.split(batch_size)
+    def plain(self, batch_size: int, part: slice = slice(None)) -> Iterator[Tensor]:
+        images = self.images[part]
+        yield from images.split(batch_size) if len(images) else ()
 
 
 @dataclass(frozen=True)

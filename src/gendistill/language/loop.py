@@ -103,6 +103,7 @@ def fit(
                 )
         row["tokens_per_second"] = (length - first_step * unrolled) * batch / seconds
         history.append(row)
+        runtime.record(history)
         runtime.log("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
         first_step, sums = 0, torch.zeros_like(sums)
         if (epoch + 1) % runtime.checkpoint_every == 0 and epoch + 1 < recipe["epochs"]:

@@ -62,9 +62,14 @@ def check_recipe(recipe: Settings, dataset: Settings, where: str) -> None:
     """Check that a recipe is one for a data set.
 
     Raises:
-        SettingError: it is for another medium, or asks for other crops than the images get.
+        SettingError: it is for another medium, asks for other crops than the images get, or divides a batch unevenly.
     """
     check_medium("recipe", recipe, dataset, where)
+    batch, size = recipe["batch_size"], recipe.get("micro_batch")
+    if size and size < batch and batch % size:
+        raise SettingError(
+            f"recipe.micro_batch = {size}: recipe.batch_size = {batch} must be a multiple of it. Set one of the two in {where}."
+        )
     if dataset.get("on_disk") and (recipe["pad"], recipe["flip"]) != (0, True):
         raise SettingError(
             f"recipe.pad = {recipe['pad']}, recipe.flip = {recipe['flip']}: images on disk ({dataset['name']}) are augmented by "

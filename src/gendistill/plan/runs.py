@@ -12,6 +12,8 @@ from gendistill.plan.validate import check_group
 
 # Reads images that stay in their files; `data.sources` imports it only then.
 ON_DISK = "gendistill.data.on_disk"
+# Write and read the store of such images; imported only where there is one.
+PACK, IMAGE_STORE = "gendistill.data.pack", "gendistill.data.image_store"
 # The kinds of step that do for text what another kind does for images.
 FOR_TEXT = {
     "dataset": "text",
@@ -22,9 +24,11 @@ FOR_TEXT = {
 
 
 def code_of(kind: str, *groups: Settings, data: Step | None = None) -> dict[str, str]:
-    """Code hash of the step's own module, of the modules that its settings name, and of what reads its data from disk."""
+    """Code hash of the step's own module, of the modules that its settings name, and of what reads or packs data on disk."""
     modules = [FUNCTIONS[kind].partition(":")[0], *(g["_target_"].rpartition(".")[0] for g in groups)]
     modules += [ON_DISK] if data and data.settings.get("on_disk") else []
+    modules += [IMAGE_STORE] if data and data.settings.get("store") else []
+    modules += [PACK] if any(group.get("store") for group in groups) else []
     return {module: code_hash(module) for module in sorted(modules)}
 
 

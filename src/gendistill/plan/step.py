@@ -63,10 +63,12 @@ FUNCTIONS: dict[str, str] = {
 }
 # Settings that came later, with the value that means what was done before: left out of the hash, so old ids stay.
 NEUTRAL: dict[str, dict[str, Any]] = {
-    "dataset": {"test_per_class": None},
+    "dataset": {"test_per_class": None, "store": None},
     "patriarch": {"member": 0},
     "language_patriarch": {"member": 0},
 }
+# The same of the settings within a group.
+NEUTRAL_IN_GROUP: dict[str, dict[str, Any]] = {"recipe": {"micro_batch": None}}
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,12 @@ def make_step(
 
 
 def without_names(settings: dict[str, Any]) -> dict[str, Any]:
-    """`settings` without the `name` of a data set, a network, an objective or a recipe: it does not change what they do."""
+    """`settings` without what changes nothing: the `name` of a data set, a network, an objective or a recipe, and what came later
+    to one of these and has its neutral value.
+    """
     groups = {key: settings[key] for key in ("network", "objective", "recipe") if key in settings}
-    unnamed = {key: {k: v for k, v in group.items() if k != "name"} for key, group in groups.items()}
+    neutral = {key: {"name": group.get("name"), **NEUTRAL_IN_GROUP.get(key, {})} for key, group in groups.items()}
+    unnamed = {
+        key: {k: v for k, v in group.items() if k not in neutral[key] or v != neutral[key][k]} for key, group in groups.items()
+    }
     return {key: value for key, value in (settings | unnamed).items() if key != "name"}

@@ -32,7 +32,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
         inputs: folders of `dataset`; for a student of `softlabels` (stored), or of `teacher` (online, or for the layers that
             it shares); for fine-tuning of `start`, the network whose weights all layers but the classifier start from.
         folder: where the results go, and the resume checkpoint.
-        runtime: device, threads, progress.
+        runtime: device, threads, progress, and the processes that train together, of which process 0 writes files.
 
     Returns:
         Last-epoch metrics (the main ones), best-epoch metrics marked as such, and what the computation used.
@@ -43,6 +43,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
         InterruptedTraining: a stop was requested; the next call resumes.
     """
     make_deterministic()
+    processes = runtime.processes
     device = choose_device(runtime.device)
     recipe, seed = settings["recipe"], settings["seed"]
     generation, member = settings.get("generation", 0), settings.get("member", 0)
@@ -58,11 +59,13 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     if "start" in inputs:
         start_from(network, load_network(inputs["start"], device)[0])
     hooks = Hooks(
-        save=lambda state: save_resume(folder, {"identity": folder.name, **state}),
+        save=lambda state: save_resume(folder, {"identity": folder.name, **state}) if processes.rank == 0 else None,
         stop_requested=runtime.stop_requested,
         progress=runtime.progress,
         log=runtime.log,
+        record=runtime.record,
         checkpoint_every=runtime.checkpoint_every,
+        processes=processes,
     )
     dtype = str(number_format(recipe["precision"], device)).removeprefix("torch.")
     runtime.log(f"{sum(p.numel() for p in network.parameters()):,} parameters, {dtype} on {device}")
@@ -74,13 +77,15 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
             # Another pass over all files; the error on the views trained on must do.
             final["train_error_pct"] = history[-1]["train_error_pct"]
             continue
-        logits = predict(network, description, source)
+        logits = predict(network, description, source, processes)
         final |= evaluate(split, logits, source.labels)
-        if split == "test":
+        if split == "test" and processes.rank == 0:
             _save_test_logits(logits, source.labels, folder)
     history[-1] |= {name: value for name, value in final.items() if not name.startswith("train")}
-    save_network(network, description, folder)
-    write_csv(folder / "history.csv", history)
+    runtime.record(history)
+    if processes.rank == 0:
+        save_network(network, description, folder)
+        write_csv(folder / "history.csv", history)
     return {
         **final,
         **best_epoch(history),

@@ -1,0 +1,1 @@
+"""What a plan costs: time, memory and storage of each step, predicted from counts and a calibration of the device."""

@@ -1,0 +1,48 @@
+"""Event files of real trainings: what they have is what `history.csv` has, also after a training was killed and went on."""
+
+import csv
+
+import pytest
+
+from gendistill.events import event_writer
+from gendistill.runtime import Runtime
+from tests.test_events import read_events
+from tests.tiny import one_thread, train, write_dataset
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    with one_thread():
+        yield
+
+
+def runtime_that_is_killed_after(steps, folder):
+    """With event files; None: it is not killed."""
+    runtime = Runtime("cpu")
+    runtime.record = event_writer(folder, print)
+    done = []
+
+    def progress(*_):
+        done.append(None)
+        if len(done) == steps:
+            raise KeyboardInterrupt
+
+    runtime.progress = progress
+    return runtime
+
+
+def test_events_of_a_killed_and_resumed_training_are_its_history(tmp_path):
+    dataset = write_dataset(tmp_path / "dataset")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "step", dataset, runtime=runtime_that_is_killed_after(10, tmp_path / "events"))
+    # While it was trained: two epochs of 4 steps each.
+    assert {epoch for epoch, *_ in read_events(tmp_path / "events")[0]} == {1, 2}
+    train(tmp_path / "step", dataset, runtime=runtime_that_is_killed_after(None, tmp_path / "events"))
+    rows = list(csv.DictReader((tmp_path / "step/history.csv").read_text().splitlines()))
+    expected = {(int(row["epoch"]), tag): float(text) for row in rows for tag, text in row.items() if text and tag != "epoch"}
+    assert len(rows) == 3 and any(tag == "test_error_pct" for _, tag in expected)
+    scalars, _ = read_events(tmp_path / "events")
+    assert len(scalars) == len(expected)
+    assert {(epoch, tag): value for epoch, tag, value in scalars} == {
+        key: pytest.approx(v, rel=1e-6) for key, v in expected.items()
+    }
