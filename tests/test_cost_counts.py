@@ -106,7 +106,7 @@ def test_a_training_by_hand():
 
 def test_a_batch_in_parts_takes_less_memory_at_a_time():
     patriarch = work(plan_of("recipe.micro_batch=5"), "demo-ban-gen0-seed0")
-    assert (patriarch.batch, patriarch.training_steps, patriarch.trained) == (5, 15 * 20, 15 * 200)
+    assert (patriarch.batch, patriarch.training_steps, patriarch.trained) == (5, 15 * 40, 15 * 200)
 
 
 def test_soft_labels_by_hand():
