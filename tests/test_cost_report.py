@@ -70,7 +70,7 @@ def test_more_gpus_take_as_long_as_the_longest_chain_at_the_least(plan):
     few, many = (rows_of(cost_table(plan, gpus))["demo"] for gpus in (1, 1000))
     assert many["hours on 1000 GPUs"] == many["longest chain, hours"] == few["longest chain, hours"]
     assert many["GPU-hours"] == few["GPU-hours"]
-    with pytest.raises(SettingError, match=r"gpus = 0: must be at least 1"):
+    with pytest.raises(SettingError, match=r"--gpus 0: must be at least 1"):
         cost_table(plan, 0)
 
 
@@ -128,7 +128,7 @@ def test_what_is_unknown_is_said():
 
 
 def test_the_calibration_is_named(plan):
-    assert "no calibration, but a cautious guess for any GPU" in cost_table(plan)
+    assert "Device: a cautious guess for any GPU" in cost_table(plan)
     on_cpu = cost_table(plan, device="generic-cpu")
     assert "a cautious guess for any CPU" in on_cpu
     assert "device-hours" in rows_of(on_cpu)["demo"]

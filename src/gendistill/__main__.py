@@ -13,6 +13,7 @@ from gendistill.errors import UserError
 from gendistill.plan.build import read_choice
 from gendistill.plan.paths import check_directory
 from gendistill.plan.step import FUNCTIONS
+from gendistill.runtime import limit_threads
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,11 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in FUNCTIONS:
         step = commands.add_parser(kind, help=f"run the step {kind} (what rule {kind} does)")
         step.add_argument("--spec", type=_read_spec, required=True, help="the step as JSON, from the plan, or @ and a file with it")
-        step.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-        step.add_argument("--threads", type=int, default=1, help="CPU threads of all processes")
-        step.add_argument("--checkpoint-every", type=int, default=1, metavar="EPOCHS")
-        step.add_argument("--tensorboard", action="store_true", help="write event files to logs/tensorboard/ during a training")
+        _add_runtime(step)
         step.add_argument("--processes", type=int, default=1, help="that train one network together, each on a GPU of its own")
+        step.add_argument("--predicted", type=_read_amounts, metavar="NAME=VALUE,...", help="for the receipt")
+    together = commands.add_parser("siblings", help="train networks that differ by their seed only, at the same time")
+    together.add_argument("specs", type=Path, help="a file with the steps as a JSON list, from the plan")
+    _add_runtime(together)
     view = commands.add_parser("report", help="write results/")
     _add_choice(view)
     view.add_argument("--view", help="identity of the results, from the plan")
@@ -60,9 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command in FUNCTIONS:
         from gendistill.execute import execute
 
-        return execute(given.spec, given.device, given.threads, given.checkpoint_every, given.processes, given.tensorboard)
+        options = {name: getattr(given, name) for name in ("device", "threads", "checkpoint_every", "processes", "tensorboard")}
+        return execute(given.spec, **options, predicted=given.predicted)
     commands_of_people = {
         "report": _report,
+        "siblings": _siblings,
         "status": _status,
         "share": _share,
         "restore": _restore,
@@ -88,6 +92,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
 
+def _add_runtime(parser: argparse.ArgumentParser) -> None:
+    """The options of a step that change its result by rounding only, or not at all."""
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of all processes")
+    parser.add_argument("--checkpoint-every", type=int, default=1, metavar="EPOCHS")
+    parser.add_argument("--tensorboard", action="store_true", help="write event files to logs/tensorboard/ during a training")
+
+
+def _read_amounts(text: str) -> dict[str, str | float]:
+    pairs = (pair.partition("=") for pair in text.split(","))
+    return {key: value if key == "device" else float(value) for key, _, value in pairs}
+
+
 def _read_spec(text: str) -> dict[str, Any]:
     return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
 
@@ -104,7 +121,10 @@ def _choice(given: argparse.Namespace) -> tuple[list[str], tuple[str, ...]]:
     for key, equals, _ in pairs:
         if not equals:
             raise UserError(f"--config {key}: must be KEY=VALUE, such as experiments=[demo].")
-    return read_choice({key: yaml.safe_load(value) for key, _, value in pairs})
+    try:
+        return read_choice({key: yaml.safe_load(value) for key, _, value in pairs})
+    except yaml.YAMLError as error:
+        raise UserError(f"--config {' '.join(given.config)}: a value is no YAML ({' '.join(str(error).split())}).") from error
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -120,6 +140,13 @@ def _status(given: argparse.Namespace) -> int:
 
     print(status(build_plan(*_choice(given))))
     return 0
+
+
+def _siblings(given: argparse.Namespace) -> int:
+    from gendistill.side_by_side import run_side_by_side
+
+    options = ["--device", given.device, "--threads", str(given.threads), "--checkpoint-every", str(given.checkpoint_every)]
+    return run_side_by_side(json.loads(given.specs.read_text()), [*options, *(["--tensorboard"] if given.tensorboard else [])])
 
 
 def _share(given: argparse.Namespace) -> int:
@@ -163,13 +190,15 @@ def _cost(given: argparse.Namespace) -> int:
     from gendistill.cost.report import cost_table
     from gendistill.plan import build_plan
 
-    if given.gpus < 1:
-        raise UserError(f"--gpus {given.gpus}: must be at least 1.")
     print(cost_table(build_plan(*_choice(given), without_data=True), given.gpus, given.device))
     return 0
 
 
 def _calibrate(given: argparse.Namespace) -> int:
+    if given.threads < 1:
+        raise UserError(f"--threads {given.threads}: must be at least 1.")
+    # As in a step, and before torch is imported.
+    limit_threads(given.threads)
     from gendistill.cost.measure import calibrate
 
     print(calibrate(given.device, given.threads))

@@ -5,6 +5,7 @@ these 8 bytes, the content, the checksum of the content; all little-endian. Each
 (tensorflow/core/util/event.proto). Scalars need so little of both that no package is needed.
 """
 
+import math
 import os
 import struct
 import time
@@ -17,6 +18,8 @@ WALL_TIME, STEP, FILE_VERSION, SUMMARY, SESSION_LOG = 1, 2, 3, 5, 7
 VALUE, TAG, SIMPLE_VALUE = 1, 1, 2
 STATUS, START = 1, 1
 VARINT, DOUBLE, BYTES, FLOAT = 0, 1, 2, 5
+# In float32. A perplexity may be larger.
+LARGEST_FLOAT = 3.4028234663852886e38
 Rows = list[dict[str, float]]
 
 
@@ -99,6 +102,8 @@ def _field(number: int, kind: int, value: float | bytes) -> bytes:
         return key + _varint(len(value)) + value
     if kind == VARINT:
         return key + _varint(int(value))
+    if kind == FLOAT and abs(value) > LARGEST_FLOAT:
+        value = math.copysign(math.inf, value)
     return key + struct.pack("<d" if kind == DOUBLE else "<f", value)
 
 

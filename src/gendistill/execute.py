@@ -12,13 +12,12 @@ from typing import Any
 from gendistill.errors import InterruptedTraining, SettingError, UserError
 from gendistill.events import FOLDER, event_writer
 from gendistill.files import RECEIPT, only_one, remove
-from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME
+from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME, SHARED_OUT
 from gendistill.runtime import Runtime, limit_threads, stop_on_signal
+from gendistill.side_by_side import restore_kept
 from gendistill.training.launch import EXIT_INTERRUPTED, own_rank, together
 
 EXIT_USER_ERROR = 2
-# The kinds of step that several processes can do together.
-SHARED_OUT = ("patriarch", "generation", "fine_tune")
 
 
 def execute(
@@ -28,11 +27,13 @@ def execute(
     checkpoint_every: int = 1,
     processes: int = 1,
     tensorboard: bool = False,
+    predicted: dict[str, Any] | None = None,
 ) -> int:
     """Run the step that `spec` describes, in the current directory.
 
     With several `processes`, this one starts the others; under torchrun, each calls this function. With `tensorboard`, event
-    files of a training are written. `threads` are shared out among the processes.
+    files of a training are written. `threads` are shared out among the processes. `predicted`, what the step was predicted to
+    need, goes to its receipt.
 
     Returns:
         0 when done, 2 after a mistake of the user's, 75 when interrupted with all saved; messages go to standard error.
@@ -56,12 +57,14 @@ def execute(
             raise SettingError(f"runtime.processes = {processes}: a step {kind} is done by one process. Set it to 1.")
         # Process 0 holds the lock for all.
         with nullcontext() if own_rank() else only_one(folder, waiting):
+            if own_rank() == 0:
+                restore_kept(spec)
             finished = all((folder / name).exists() for name in (*OUTPUTS[kind], RECEIPT))
             with together(1 if finished else processes, device, own, json.dumps(spec), runtime.stop_requested) as runtime.processes:
                 if runtime.processes.any(finished):
                     runtime.log("another process has finished this step")
                 else:
-                    _run(spec, folder, runtime)
+                    _run(spec, folder, runtime, predicted)
     except InterruptedTraining as stop:
         runtime.log(f"{stop}. Run the same command again to go on.")
         return EXIT_INTERRUPTED
@@ -71,7 +74,8 @@ def execute(
     return 0
 
 
-def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
+def _run(spec: dict[str, Any], folder: Path, runtime: Runtime, predicted: dict[str, Any] | None) -> None:
+    from gendistill.cost.used import used
     from gendistill.receipt import write_receipt
     from gendistill.sharing.dvc import drop_stale_pointer
 
@@ -92,7 +96,7 @@ def _run(spec: dict[str, Any], folder: Path, runtime: Runtime) -> None:
     for name in OUTPUTS[kind]:
         drop_stale_pointer(folder / name)
     times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 2)}
-    write_receipt(folder, spec, OUTPUTS[kind], metrics, times)
+    write_receipt(folder, spec, OUTPUTS[kind], metrics, times, {"predicted": predicted, "used": used()})
     # Only now is the training safe without it.
     remove(folder / RESUME)
     runtime.log(f"done in {times['seconds']} s; {json.dumps(metrics)[:500]}")

@@ -8,7 +8,8 @@ import io
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -114,6 +115,27 @@ def remove(path: Path) -> None:
         raise _refused(path, error) from error
 
 
+def link_files(names: Iterable[str], source: Path, target: Path) -> None:
+    """Let files of one folder be in another too, each of them whole or absent: as hard links where the file system has them.
+
+    Raises:
+        UserError: the folder or the disk refuses.
+    """
+    for name in names:
+        temporary = target / f".{name}.{os.getpid()}.tmp"
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source / name, temporary)
+            except OSError:
+                shutil.copyfile(source / name, temporary)
+            os.replace(temporary, target / name)
+            # A link to the same file is not renamed over it.
+            temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(target / name, error) from error
+
+
 def put_aside(path: Path, name: str) -> None:
     """Rename a file within its folder.
 
@@ -189,3 +211,9 @@ def in_units(size: float) -> str:
             return f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """A time as hours, minutes and seconds, to be read: 26:03:59."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

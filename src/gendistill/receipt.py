@@ -22,7 +22,12 @@ PACKAGES = ("torch", "numpy", "safetensors", "scikit-learn", "torchvision", "sna
 
 
 def write_receipt(
-    folder: Path, spec: dict[str, Any], outputs: tuple[str, ...], metrics: dict[str, Any], times: dict[str, Any]
+    folder: Path,
+    spec: dict[str, Any],
+    outputs: tuple[str, ...],
+    metrics: dict[str, Any],
+    times: dict[str, Any],
+    resources: dict[str, Any] | None = None,
 ) -> None:
     """Write `receipt.json`, the last file of a step: where it exists, the step is done.
 
@@ -38,6 +43,7 @@ def write_receipt(
         "inputs": _inputs(spec.get("inputs", {})),
         "modules": _modules(spec.get("code", {})),
         "times": times,
+        "resources": resources or {},
         "environment": environment(),
     }
     if not _keep_committed(folder, receipt):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gendistill.files import duration
 from gendistill.training.processes import Processes
 
 # How often progress is shown: on a terminal; elsewhere in the first half minute; and after it.
@@ -67,7 +68,7 @@ class Runtime:
             return
         self._shown = now
         rate = (done - self._first) / max(running, 1e-9)
-        left = time.strftime("%H:%M:%S", time.gmtime((total - done) / max(rate, 1e-9)))
+        left = duration((total - done) / max(rate, 1e-9))
         text = f"{done:,} of {total:,} {self.unit} ({100 * done / total:.0f} %), {rate:,.0f} {self.unit}/s, {left} left"
         if on_terminal:
             print(f"\r{self.label}: {text}\033[K", end="\n" if done == total else "", file=sys.stderr, flush=True)

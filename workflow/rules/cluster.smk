@@ -1,4 +1,4 @@
-# Megabytes and minutes of the first attempt of each rule.
+# Megabytes and minutes of the first attempt of each rule, where nothing asks for a prediction or the work is not known yet.
 NEEDS = {
     "ensemble": (2000, 60),
     "transfer": (10000, 60),
@@ -18,32 +18,72 @@ NEEDS = {
     "paper_table": (2000, 30),
     "report": (2000, 10),
 }
-# What computes with networks, and uses a GPU where the runtime's device is not cpu.
-WITH_NETWORKS = {*NETWORKS, "softlabels", "language_softlabels", "transfer", "statistics", "agreement"}
 
 
 def resources_of(rule_name):
     """The resources of a rule's jobs: memory and time, more with each attempt; on a cluster also where they run."""
-    memory, minutes = NEEDS[rule_name]
-    of_site = {}
+    return resources_of_jobs(lambda wildcards: [step_of(rule_name, wildcards)] if rule_name != "report" else [], NEEDS[rule_name])
+
+
+def resources_of_jobs(steps_of, needs):
+    """The resources of jobs each of which does some steps at the same time, of one kind."""
+    memory, minutes = needs
+    found = {
+        "mem_mb": lambda wildcards, attempt: amount_of(steps_of(wildcards), attempt, "memory_mb", memory),
+        "runtime": lambda wildcards, attempt: amount_of(steps_of(wildcards), attempt, "minutes", minutes),
+    }
     if SITE is not None:
         names = ["slurm_partition", "gpu", *(["slurm_account"] if SITE.account != "none" else [])]
         names += ["gpu_model"] if SITE.gpu_type not in ("any", "none") else []
-        of_site = {name: resource_of_site(rule_name, name) for name in names}
-    return {"mem_mb": grows(memory), "runtime": grows(minutes), **of_site}
+        found |= {name: lambda wildcards, name=name: of_site(steps_of(wildcards), name) for name in names}
+    if PREDICTS:
+        found["gpu_memory_mb"] = lambda wildcards, attempt: amount_of(steps_of(wildcards), attempt, "gpu_memory_mb", 0)
+    return found
 
 
-def resource_of_site(rule_name, name):
-    """Resources function: what the site's settings say for a step with or without a GPU."""
-
-    def resource(wildcards):
-        uses_gpu = rule_name in WITH_NETWORKS and runtime(rule_name, wildcards, "device") != "cpu"
-        found = SITE.resources(uses_gpu).get(name, 0 if name == "gpu" else "")
-        return found * processes_of(rule_name, wildcards) if name == "gpu" else found
-
-    return resource
+def amount_of(steps, attempt, name, first):
+    """An amount that is predicted for steps that one job does; else, that of the first attempt as often as it is tried."""
+    job = predicted(tuple(step.name for step in steps), attempt) if PREDICTS and steps else None
+    amount = getattr(job, name) if job else first * attempt * max(len(steps), 1)
+    limit = LIMITS.get(of_site(steps, "slurm_partition")) if name == "minutes" and SITE is not None else None
+    return min(amount, limit) if limit else amount
 
 
-def grows(amount):
-    """Resources function: more with each attempt."""
-    return lambda wildcards, attempt: amount * attempt
+def of_site(steps, name):
+    """What the site's settings say for a job with or without a GPU."""
+    found = SITE.resources(any(uses_gpu(step) for step in steps)).get(name, 0 if name == "gpu" else "")
+    return found * processes_of(steps[0]) if name == "gpu" else found
+
+
+def uses_gpu(step):
+    """Whether the job of a step gets a GPU."""
+    with_gpus = SITE is None or SITE.gpu_type != "none"
+    return step.kind in COMPUTES and PLAN.runtime[step.name]["device"] != "cpu" and with_gpus
+
+
+@functools.cache
+def predicted(names, attempt):
+    """What a job is predicted to need that does these steps at the same time; None if the work of one is not known yet."""
+    steps = [PLAN.steps[name] for name in names]
+    jobs = [job_of(PLAN, step, uses_gpu(step), SITE and SITE.device, attempt) for step in steps]
+    if None in jobs:
+        return None
+    job = side_by_side(jobs, uses_gpu(steps[0])) if len(jobs) > 1 else jobs[0]
+    if ON_LOGIN_NODE and attempt == 1:
+        tell_what_is_too_small(names, job, of_site(steps, "slurm_partition"))
+    return job
+
+
+def tell_what_is_too_small(names, job, partition):
+    """Warn of a job that is predicted to need more than there is: it is submitted all the same."""
+    what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more side by side"
+    if job.gpu_total_mb and job.gpu_memory_mb > job.gpu_total_mb:
+        logger.warning(
+            f"{what}: predicted to take {job.gpu_memory_mb:,} MB of GPU memory, of {job.gpu_total_mb:,}. "
+            "A smaller recipe.micro_batch, or runtime.side_by_side, takes less."
+        )
+    if (limit := LIMITS.get(partition)) and job.minutes > limit:
+        logger.warning(
+            f"{what}: given the {limit:,} minutes that the partition {partition} allows, of {job.minutes:,} that it was to have. "
+            "If it is not done then, it is submitted again; only a training goes on where it was."
+        )

@@ -18,9 +18,14 @@ def reads(rule_name):
         # What is asked for by name may be finished: to fetch an input of it would make it again.
         if not any(takes_part(path) for path in step.files) and not workflow.dag_settings.forcetargets:
             return []
-        return [ancient(path) for path in step.reads if takes_part(path)]
+        return reads_of(step)
 
     return files
+
+
+def reads_of(step):
+    """The receipts and files that a step reads, as far as they take part in the run."""
+    return [ancient(path) for path in step.reads if takes_part(path)]
 
 
 def takes_part(path):
@@ -63,30 +68,40 @@ def spec(rule_name):
     return argument
 
 
-def runtime(rule_name, wildcards, name):
-    """A setting of `runtime`, which changes no result."""
-    return PLAN.runtime[step_of(rule_name, wildcards).name][name]
-
-
 def options(rule_name):
     """Params function: the options of a step that change no result."""
+
+    def text(wildcards):
+        step = step_of(rule_name, wildcards)
+        job = predicted((step.name,), 1) if PREDICTS else None
+        return f"{options_of(step)}{f' --predicted {job.told}' if job else ''}"
+
+    return text
+
+
+def options_of(step):
+    """The options of a step that change no result, but for its threads."""
+    runtime = PLAN.runtime[step.name]
     return (
-        lambda wildcards: f"--device {runtime(rule_name, wildcards, 'device')}"
-        f" --checkpoint-every {runtime(rule_name, wildcards, 'checkpoint_every')}"
-        f"{' --tensorboard' if runtime(rule_name, wildcards, 'tensorboard') else ''}"
-        f"{f' --processes {processes_of(rule_name, wildcards)}' if processes_of(rule_name, wildcards) > 1 else ''}"
+        f"--device {runtime['device']} --checkpoint-every {runtime['checkpoint_every']}"
+        f"{' --tensorboard' if runtime['tensorboard'] else ''}"
+        f"{f' --processes {processes_of(step)}' if processes_of(step) > 1 else ''}"
     )
 
 
-def processes_of(rule_name, wildcards):
+def processes_of(step):
     """How many processes do a step together, each on a GPU of its own."""
-    together = rule_name in ("patriarch", "generation", "fine_tune")
-    return runtime(rule_name, wildcards, "processes") if together else 1
+    return PLAN.runtime[step.name]["processes"] if step.kind in SHARED_OUT else 1
 
 
 def threads_of(rule_name):
     """Threads function: CPU threads of all processes of a step that computes with networks."""
-    return lambda wildcards: runtime(rule_name, wildcards, "threads") * processes_of(rule_name, wildcards)
+    return lambda wildcards: threads_of_step(step_of(rule_name, wildcards))
+
+
+def threads_of_step(step):
+    """CPU threads of all processes of a step."""
+    return PLAN.runtime[step.name]["threads"] * processes_of(step)
 
 
 def outputs(rule_name):

@@ -10,7 +10,7 @@ rule dataset:
     conda:
         "../../environment.yml"
     # To pack a store is the work of all cores; to load a data set is not.
-    threads: lambda wildcards: (runtime("dataset", wildcards, "threads") if step_of("dataset", wildcards).settings.get("store") else 1)
+    threads: lambda wildcards: (threads_of("dataset")(wildcards) if step_of("dataset", wildcards).settings.get("store") else 1)
     resources:
         **resources_of("dataset"),
     params:

@@ -1,5 +1,6 @@
 """What a site must say about its Slurm, read from `profiles/slurm/site.yaml` and checked before anything is submitted."""
 
+import re
 import subprocess
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,6 +26,7 @@ class Site:
     gpu_partition: str | None = None
     account: str | None = None
     gpu_type: str | None = None
+    device: str | None = None
 
     def resources(self, uses_gpu: bool) -> dict[str, str | int]:
         """What Snakemake's Slurm executor is to ask for, for a step that does or does not use a GPU where there is one."""
@@ -45,14 +47,17 @@ def read_site(path: Path = FILE) -> Site:
         UserError: the file is missing or no YAML, or has other settings than a site's.
     """
     try:
-        settings = yaml.safe_load(path.read_text()) or {}
+        # As text: an account 0123 is no number. This loader makes nothing but text, lists and mappings.
+        settings = yaml.load(path.read_text(), yaml.BaseLoader) or {}
+        if not isinstance(settings, dict):
+            raise ValueError("it must have lines NAME: VALUE")
         unknown = sorted(set(settings) - {each.name for each in fields(Site)})
     except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if unknown:
         allowed = ", ".join(each.name for each in fields(Site))
         raise UserError(f"{path}: {unknown[0]} is no setting of a site. Allowed: {allowed}.")
-    return Site(**{key: None if value is None else str(value) for key, value in settings.items()})
+    return Site(**{key: str(value) or None for key, value in settings.items()})
 
 
 def check_site(site: Site, path: Path = FILE) -> None:
@@ -78,6 +83,16 @@ def check_site(site: Site, path: Path = FILE) -> None:
                 f"gpu_type = {site.gpu_type}: the partition {partition} has no such GPU. It has: {', '.join(gpus) or 'none'}. "
                 f"Set gpu_type, or gpu_partition, in {path}."
             )
+
+
+def longest_minutes(partition: str) -> int | None:
+    """The time limit of a partition; None if it has none."""
+    limits = _ask("sinfo", "--noheader", "--format=%l", f"--partition={partition}")
+    # Such as 2-12:30:00, 12:30:00, 30:00; infinite.
+    if not (found := re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):\d+", limits[0] if limits else "")):
+        return None
+    days, hours, minutes = (int(part or 0) for part in found.groups())
+    return (24 * days + hours) * 60 + minutes
 
 
 def _ask(*command: str) -> list[str]:

@@ -32,6 +32,7 @@ class Calibration:
         base_memory_mb: of a process that has done its first step, for a small network and few images.
         gpu_context_mb: GPU memory of such a process beside PyTorch's own.
         decode_seconds: to decode and cut one photograph, on one thread.
+        gpu_total_mb: memory of the GPU; 0 if there is none, or it is not known.
         torch: its version.
         date: of the measurement.
         points: measured and fitted seconds of each step that the coefficients were fitted to.
@@ -47,6 +48,7 @@ class Calibration:
     base_memory_mb: float
     gpu_context_mb: float
     decode_seconds: float
+    gpu_total_mb: float = 0
     torch: str = ""
     date: str = ""
     points: list[dict[str, Any]] = field(default_factory=list)
@@ -55,7 +57,7 @@ class Calibration:
     def told(self) -> str:
         """What the numbers rest on, for people."""
         if not self.points:
-            return f"no calibration, but a cautious guess for {self.device} (`gendistill calibrate` measures one; --device chooses)"
+            return f"a cautious guess for {self.device} (`gendistill calibrate` measures one; --device chooses one of several)"
         errors = [abs(p["fitted_seconds"] / p["seconds"] - 1) for p in self.points]
         return f"{self.slug}, measured {self.date} on {self.device}; its own points are met within {100 * max(errors):.0f} %"
 
@@ -100,13 +102,13 @@ def calibrations() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-def find_calibration(slug: str | None = None, type: str = "cuda") -> Calibration:
+def find_calibration(slug: str | None = None, type: str | None = None) -> Calibration:
     """The calibration of a type of device.
 
     Args:
-        slug: of a file in `config/device/`; if None, the only one there is for `type`, or the cautious guess for any device
-            where there is none, or several.
-        type: `cuda` or `cpu`.
+        slug: of a file in `config/device/`; if None, the only one there is of `type`, or the cautious guess for any device where
+            there is none, or several.
+        type: `cuda` or `cpu`; if None, `cpu` where only CPUs were measured, else `cuda`.
 
     Raises:
         SettingError: there is no such file.
@@ -118,11 +120,13 @@ def find_calibration(slug: str | None = None, type: str = "cuda") -> Calibration
         if slug not in calibrations():
             allowed = ", ".join([*calibrations(), *generic])
             raise SettingError(
-                f"device = {slug}: there is no such calibration. Allowed: {allowed}. Set by --device; `gendistill calibrate`, on "
-                "such a device, makes config/device/<slug>.json."
+                f"device = {slug}: there is no such calibration. Allowed: {allowed}. Set by --device, or by device in "
+                "profiles/slurm/site.yaml; `gendistill calibrate`, on such a device, makes config/device/<slug>.json."
             )
         return read_calibration(FOLDER / f"{slug}.json")
     found = [read_calibration(FOLDER / f"{slug}.json") for slug in calibrations()]
+    if type is None:
+        type = "cpu" if found and all(each.type == "cpu" for each in found) else "cuda"
     fitting = [each for each in found if each.type == type]
     return fitting[0] if len(fitting) == 1 else GENERIC_OF[type]
 

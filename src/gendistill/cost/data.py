@@ -38,7 +38,8 @@ class Size:
         shape: (C, H, W); () for text.
         classes: classes, or words of the vocabulary.
         on_disk: whether the images stay in their files.
-        file_bytes: of `dataset.safetensors`.
+        file_bytes: of `dataset.safetensors`; of a store of images that is not made yet, of its index only.
+        store: the setting `dataset.store`.
     """
 
     counts: dict[str, int]
@@ -46,6 +47,7 @@ class Size:
     classes: int
     on_disk: bool
     file_bytes: int
+    store: str | int | None = None
 
     @property
     def evaluated(self) -> int:
@@ -67,7 +69,8 @@ def _prepared(step: Step) -> Size | None:
         counts = {key.removesuffix(f"_{unit}"): int(n) for key, n in metrics.items() if key.endswith(f"_{unit}")}
         counts["train"]  # a data set without is none
         classes = metrics["vocabulary"] if step.kind == "text" else metrics["classes"]
-        return Size(counts, tuple(metrics.get("shape", ())), classes, bool(step.settings.get("on_disk")), file_bytes)
+        about = {"on_disk": bool(step.settings.get("on_disk")), "store": step.settings.get("store")}
+        return Size(counts, tuple(metrics.get("shape", ())), classes, file_bytes=file_bytes, **about)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -104,4 +107,4 @@ def _images(counts: dict[str, int], shape: tuple[int, ...], settings: dict[str, 
         counts = {"train": counts["train"] - held, "test": counts["test"], "validation": held}
     on_disk = bool(settings.get("on_disk"))
     each = LABEL_BYTES + (NAME_BYTES if on_disk else math.prod(shape))
-    return Size(counts, shape, settings["classes"], on_disk, each * sum(counts.values()))
+    return Size(counts, shape, settings["classes"], on_disk, each * sum(counts.values()), settings.get("store"))

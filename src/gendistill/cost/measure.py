@@ -22,6 +22,7 @@ from gendistill.cost.counts import Counts, count_image_network
 from gendistill.cost.used import MB, used
 from gendistill.data.decode import random_view
 from gendistill.data.views import ViewSpace
+from gendistill.errors import UserError
 from gendistill.networks.trained import Description, logits_of
 from gendistill.plan.settings import load_group
 from gendistill.precision import autocast, choose_device, make_deterministic, number_format
@@ -106,6 +107,7 @@ def calibrate(device: str = "auto", threads: int = 1, log: Callable[[str], None]
         base_memory_mb=start["memory_mb"],
         gpu_context_mb=start["gpu_context_mb"],
         decode_seconds=decode,
+        gpu_total_mb=torch.cuda.get_device_properties(where).total_memory // MB if where.type == "cuda" else 0,
         torch=torch.__version__,
         date=datetime.now(UTC).date().isoformat(),
         points=points,
@@ -198,7 +200,9 @@ def start_of_process(device: str, threads: int) -> dict[str, float]:
     """Seconds and memory of a fresh process that does one step of a small network."""
     code = f"from gendistill.cost.measure import first_step; first_step({device!r}, {threads})"
     started = time.perf_counter()
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if run.returncode:
+        raise UserError(f"a process on this device ({device}) fails:\n{run.stderr.strip()}")
     return {"seconds": time.perf_counter() - started, **json.loads(run.stdout.splitlines()[-1])}
 
 

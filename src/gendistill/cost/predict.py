@@ -54,7 +54,7 @@ class Prediction:
     Attributes:
         seconds: until it is done.
         memory_mb: of the machine, in MiB.
-        gpu_memory_mb: in MiB; 0 on a CPU.
+        gpu_memory_mb: of each GPU, in MiB; 0 on a CPU.
         disk_mb: of large files that it leaves or needs meanwhile, in MiB.
     """
 
@@ -74,7 +74,7 @@ def predict(work: Work, calibration: Calibration, attempt: int = 1) -> Predictio
     gpu_memory = _gpu_memory_mb(work, calibration) if on_gpu else 0.0
     return Prediction(
         seconds=attempt * (TIME_MARGIN * expected_seconds(work, calibration) + reserve),
-        memory_mb=grown * _memory_mb(work, calibration, on_gpu),
+        memory_mb=grown * work.processes * _memory_mb(work, calibration, on_gpu),
         gpu_memory_mb=grown * gpu_memory,
         disk_mb=(sum(work.written.values()) + 2 * _state_bytes(work)) / MB,
     )
@@ -94,7 +94,7 @@ def expected_seconds(work: Work, calibration: Calibration) -> float:
         computing += decoding
     svm = work.svm_operations / SVM_OPERATIONS_PER_SECOND
     # On a GPU images are decoded while it computes.
-    return calibration.start_seconds + files + max(computing, decoding) + svm
+    return calibration.start_seconds + files + max(computing, decoding) / work.processes + svm
 
 
 def _training_seconds(work: Work, calibration: Calibration) -> float:

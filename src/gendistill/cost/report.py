@@ -44,7 +44,7 @@ def cost_table(plan: Plan, gpus: int = 1, device: str | None = None) -> str:
         SettingError: there is no such calibration, or no GPU.
     """
     if gpus < 1:
-        raise SettingError(f"gpus = {gpus}: must be at least 1. Set by --gpus.")
+        raise SettingError(f"--gpus {gpus}: must be at least 1.")
     calibration = find_calibration(device)
     costs = costs_of(plan, calibration)
     what = "GPU" if calibration.type == "cuda" else "device"
@@ -131,6 +131,8 @@ def _notes(costs: Costs, calibration: Calibration) -> Iterable[str]:
         "shorter. Left: device-hours of the steps that neither a receipt here nor DVC makes needless; a training that was "
         "interrupted counts whole. Downloads and waiting for a queue are not counted."
     )
+    if any(step.settings.get("store") is not None for step in costs.plan.of_kind("dataset")):
+        yield "The storage and the writing of a store of images are counted once it is made."
     reasons = sorted({work.unknown for work in costs.work.values() if work.unknown})
     count = sum(bool(work.unknown) for work in costs.work.values())
     if reasons:

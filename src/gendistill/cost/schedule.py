@@ -56,12 +56,15 @@ def makespan(seconds: Mapping[str, float], parents: Parents, on_gpu: set[str], g
             name = heapq.heappop(ready)[2]
             free -= 1
             heapq.heappush(running, (now + seconds[name], order[name], name))
-        now, _, done = heapq.heappop(running)
-        free += done in on_gpu
-        for child in children[done]:
-            waits_for[child] -= 1
-            if waits_for[child] == 0:
-                wake(child)
+        now = running[0][0]
+        # All that end at this moment, before a free GPU is given away.
+        while running and running[0][0] <= now:
+            done = heapq.heappop(running)[2]
+            free += done in on_gpu
+            for child in children[done]:
+                waits_for[child] -= 1
+                if waits_for[child] == 0:
+                    wake(child)
     return now
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from gendistill.cost.counts import Counts, counts_of
 from gendistill.cost.data import Size, size_of
 from gendistill.plan import Plan, Step
-from gendistill.plan.step import NETWORKS
+from gendistill.plan.step import NETWORKS, SHARED_OUT
 
 # The kinds of step that compute with a network, on a GPU where there is one.
 COMPUTES = (*NETWORKS, "softlabels", "language_softlabels", "transfer", "statistics", "agreement", "class_structure")
@@ -56,7 +56,7 @@ class Work:
         trained: images, or words, through forward and backward pass, in all epochs.
         passes: what goes through a network forward only: evaluation, soft labels, a teacher online.
         precision: the setting of the recipe of the network that is trained.
-        data_bytes: of the data set, which is in memory; of one on disk, its index.
+        data_bytes: of the data set, which is in memory; of one on disk, its index; of a store of images, nothing.
         train_bytes: of the training images among them, where their mean and standard deviation are computed.
         view_bytes: of the training images with the padding that views are cut from.
         waiting_bytes: of images that are decoded before they are used.
@@ -67,7 +67,8 @@ class Work:
         decoded: images that are decoded from their files.
         checkpoints: how often the state to resume from is saved.
         svm_operations: of linear SVMs.
-        threads: CPU threads of the step.
+        threads: CPU threads of each process of the step.
+        processes: that do the step together, each on a GPU of its own.
         device: the setting `runtime.device`.
     """
 
@@ -92,12 +93,13 @@ class Work:
     checkpoints: int = 0
     svm_operations: float = 0
     threads: int = 1
+    processes: int = 1
     device: str = "auto"
 
     @property
     def computes(self) -> bool:
-        """Whether the step computes with a network, so that a GPU helps."""
-        return self.kind in COMPUTES
+        """Whether the step computes with a network on a GPU, where there is one."""
+        return self.kind in COMPUTES and self.device != "cpu"
 
 
 class _Unknown(Exception):
@@ -108,6 +110,7 @@ def work_of(plan: Plan, step: Step) -> Work:
     """What a step of a plan has to do. Tables, ensembles and statistics of numbers are small, and count as nothing."""
     runtime = plan.runtime.get(step.name, {})
     about = {"threads": runtime.get("threads", 1), "device": runtime.get("device", "auto")}
+    about["processes"] = runtime.get("processes", 1) if step.kind in SHARED_OUT else 1
     try:
         return Work(step.kind, **about, **_counted(plan, step))
     except _Unknown as why:
@@ -129,11 +132,17 @@ def _counted(plan: Plan, step: Step) -> dict[str, Any]:
 
 def _preparation(data: Size) -> dict[str, Any]:
     return {
-        "data_bytes": data.file_bytes,
+        "data_bytes": data.file_bytes if data.store is None else 0,
         "written": {"dataset.safetensors": data.file_bytes},
-        # Small images come as one array, large ones as files.
-        "decoded": sum(data.counts.values()) if not data.on_disk and math.prod(data.shape) > 64 * 64 * 3 else 0,
+        # Small images come as one array, large ones as files; a store may have smaller ones.
+        "decoded": sum(data.counts.values()) if _makes_images(data) else 0,
     }
+
+
+def _makes_images(data: Size) -> bool:
+    if data.on_disk:
+        return isinstance(data.store, int)
+    return math.prod(data.shape) > 64 * 64 * 3
 
 
 def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
@@ -152,7 +161,7 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     mapped = 0
     if "softlabels" in step.inputs:
         mapped = _soft_labels(plan, _input(plan, step, "softlabels"), data)["written"]["softlabels.npy"]
-    elif "teacher" in step.inputs and not step.settings["network"].get("shares"):
+    elif "teacher" in step.inputs:
         share = step.settings["objective"].get("distil_until", 1.0)
         teacher = _network_of_step(plan, _input(plan, step, "teacher"))
         epochs = round(share * recipe["epochs"])
@@ -175,7 +184,7 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
 def _image_training(recipe: dict[str, Any], data: Size) -> dict[str, Any]:
     train, epochs = data.counts["train"], recipe["epochs"]
     # Where memory is too small for a batch, it comes in parts.
-    batch = recipe.get("micro_batch") or recipe["batch_size"]
+    batch = min(recipe.get("micro_batch") or recipe["batch_size"], recipe["batch_size"])
     return {"batch": min(batch, train), "unrolled": 1, "training_steps": epochs * -(-train // batch), "trained": epochs * train}
 
 
@@ -214,7 +223,7 @@ def _soft_labels(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
 def _evaluation(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     roles = [role for role in ("network", "student", "teacher") if role in step.inputs]
     networks = [_network_of_step(plan, _input(plan, step, role)) for role in roles]
-    images = sum(data.counts.values())
+    images = sum(count for split, count in data.counts.items() if split != "validation" or step.kind == "transfer")
     # Class structure wants features and logits, each in a pass of its own.
     times = 2 if step.kind == "class_structure" else 1
     counts = networks[0][0]
@@ -240,7 +249,7 @@ def _in_memory(data: Size, views: dict[str, Any], batch: int = EVALUATION_BATCH,
     `views` says with how much padding training images are held, if it is not empty; `statistics`, whether the mean and the
     standard deviation of training images are computed.
     """
-    found = {"data_bytes": data.file_bytes}
+    found = {"data_bytes": data.file_bytes if data.store is None else 0}
     if data.on_disk:
         found["waiting_bytes"] = BATCHES_WAITING * max(batch, EVALUATION_BATCH) * math.prod(data.shape)
     elif data.shape:

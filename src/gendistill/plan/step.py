@@ -40,6 +40,8 @@ READS: dict[str, tuple[str, ...]] = {
 }
 # The kinds that train a network.
 NETWORKS = ("patriarch", "generation", "fine_tune", "language_patriarch", "language_generation")
+# Those of them that several processes can do together.
+SHARED_OUT = ("patriarch", "generation", "fine_tune")
 # What an interrupted training leaves beside them, and a finished one does not.
 RESUME = "resume.pt"
 # The function that does a step's work; its module and what that imports are the step's own code.

@@ -52,7 +52,7 @@ class Log:
     def error(self) -> list[str]:
         """The message with which the step failed; empty if it did not, or was killed."""
         for start in range(len(self.lines) - 1, -1, -1):
-            if re.match(r"Error in \w+ \S+:$|Traceback \(most recent call last\)", self.lines[start]):
+            if re.match(r"Error in \w+ \S+:$|Error: |Traceback \(most recent call last\)", self.lines[start]):
                 return self.lines[start:]
         return []
 

@@ -1,15 +1,17 @@
 """What Slurm tells of the steps: its queue, and the logs of jobs that died before the step could write one.
 
 Snakemake's Slurm executor (snakemake-executor-plugin-slurm 2.8.0) calls each job by a random name, and says in its comment what it
-runs: `rule_NAME_wildcards_ID`. Of an array it says only the first step, and of a group none.
+runs: `rule_NAME_wildcards_ID`. Of an array it says only the first step, of a group none, and of siblings the name that they share.
 """
 
+import contextlib
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from gendistill.plan.siblings import names_of_siblings
 from gendistill.status.logs import Log, read_log
 
 SLURM_LOGS = Path(".snakemake") / "slurm_logs"
@@ -21,7 +23,7 @@ SECONDS = 10
 
 @dataclass(frozen=True)
 class Job:
-    """A job in the queue.
+    """A job in the queue; of siblings, one for each of them.
 
     Attributes:
         id: Slurm's number; of an array also that of the task.
@@ -57,13 +59,21 @@ def read_queue() -> tuple[list[Job], str]:
         return [], f"squeue failed ({error}): what is queued is not known."
     here = Path.cwd().resolve()
     fields = [line.split("|", 4) for line in done.stdout.splitlines() if line.count("|") >= 4]
-    return [_job(*given[:4]) for given in fields if Path(given[4]).resolve() == here], ""
+    ours = [given[:4] for given in fields if Path(given[4]).resolve() == here and given[3].startswith("rule_")]
+    return [job for given in ours for job in _jobs(*given)], ""
 
 
-def _job(id: str, state: str, reason: str, comment: str) -> Job:
+def _jobs(id: str, state: str, reason: str, comment: str) -> list[Job]:
     kind, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
     step = f"{kind}/{wildcards}" if wildcards and "_" not in id else ""
-    return Job(id, state in RUNNING, reason, step, kind)
+    return [Job(id, state in RUNNING, reason, each, kind) for each in _siblings(kind) or [step]]
+
+
+def _siblings(rule: str) -> list[str]:
+    """The steps that a job of a rule does at the same time; none if it is no job of siblings."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return names_of_siblings(rule) if rule.startswith("siblings_") else []
+    return []
 
 
 def job_log(kind: str, id: str, shared: dict[str, Path]) -> Path | None:
@@ -76,10 +86,15 @@ def job_log(kind: str, id: str, shared: dict[str, Path]) -> Path | None:
 
 
 def shared_logs() -> dict[str, Path]:
-    """The newest log of an array or a group for each id that is named in one."""
+    """The newest log of an array, a group or siblings for each id that is named in one."""
     paths = sorted([*SLURM_LOGS.glob("rule_*/*.log"), *SLURM_LOGS.glob("group_*/**/*.log")], key=_changed)
-    logs = ((path, read_log(path)) for path in paths)
-    return {id: path for path, log in logs if log for line in log.lines for id in re.findall(r"\bid=([\w.+-]+)", line)}
+    return {id: path for path in paths for id in _ids_in(path)}
+
+
+def _ids_in(path: Path) -> list[str]:
+    log = read_log(path)
+    named = [id for line in log.lines for id in re.findall(r"\bid=([\w.+-]+)", line)] if log else []
+    return named + [name.partition("/")[2] for name in _siblings(path.parent.name.removeprefix("rule_"))]
 
 
 def _changed(path: Path) -> float:

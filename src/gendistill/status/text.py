@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from gendistill.files import duration
 from gendistill.plan.plan import Plan
 from gendistill.status.logs import Log, read_progress
 from gendistill.status.slurm import Job, read_queue
@@ -83,20 +84,23 @@ def _steps_of(plan: Plan, experiment: str) -> set[str]:
 
 
 def _running(state: State) -> list[str]:
+    if state.job and state.log and state.log.has_ended:
+        # Of an attempt before: the step itself has not begun in this one.
+        return ["has begun", "", "", "", "", f"Slurm job {state.job.id}", ""]
     epochs = _epochs(state)
     told = read_progress(state.log, epochs) if state.log else None
     if told is None:
         words = ["has begun", "", ""]
     else:
         share = f"epoch {told.epoch} of {epochs}" if epochs else f"{100 * told.share:.0f} %"
-        words = [share, told.rate, "" if told.seconds_left is None else f"{_duration(told.seconds_left)} left"]
+        words = [share, told.rate, "" if told.seconds_left is None else f"{duration(told.seconds_left)} left"]
     folder = Path(state.step.folder)
     since = _since(folder / ".lock")
     holder = holder_of(folder)
     where = f"process {holder}" if holder and since else ""
     job = f"Slurm job {state.job.id}" if state.job else ""
     silent = state.log is not None and state.log.age > SILENT_SECONDS
-    return [*words, since, where, job, f"no word for {_duration(state.log.age)}" if silent and state.log else ""]
+    return [*words, since, where, job, f"no word for {duration(state.log.age)}" if silent and state.log else ""]
 
 
 def _queued(job: Job | None) -> str:
@@ -173,8 +177,3 @@ def _since(path: Path) -> str:
     except OSError:
         return ""
     return time.strftime("since %H:%M" if taken[:3] == time.localtime()[:3] else "since %Y-%m-%d %H:%M", taken)
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -36,7 +36,12 @@ class Other:
 
 def own_rank() -> int:
     """The number that this process was started as, 0 where it was started alone."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ["RANK"]) if _is_started_by_torchrun() else 0
+
+
+def _is_started_by_torchrun() -> bool:
+    # Other software sets RANK too, but not all of these.
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"))
 
 
 @contextmanager
@@ -54,7 +59,7 @@ def together(count: int, device: str, command: list[str], text: str, stopping: C
         SettingError: there are fewer GPUs than processes on this machine.
         UserError: another process failed, with its message.
     """
-    if "RANK" in os.environ:
+    if _is_started_by_torchrun():
         with _joined(device) as processes:
             yield processes
         return
