@@ -160,3 +160,41 @@ def test_a_training_takes_no_more_memory_than_predicted():
     told = predict(work, dataclasses.replace(CPU, base_memory_mb=300))
     assert told.memory_mb / 3 < took["memory_mb"] <= told.memory_mb
     assert took["gpu_memory_mb"] is None
+
+
+def test_a_teacher_that_shares_layers_is_counted_where_it_runs_online():
+    passes = {}
+    for soft_labels in ("stored", "online"):
+        plan = build_plan(["ban_icml2018_table5"], ("scale=smoke", f"soft_labels={soft_labels}"))
+        step = next(s for s in plan.of_kind("generation") if s.settings["network"].get("shares"))
+        passes[soft_labels] = work_of(plan, step).passes
+    assert len(passes["online"]) == len(passes["stored"]) + 1
+
+
+def test_a_store_of_images_is_on_disk_and_not_in_memory():
+    plans = [build_plan(["tolerant_teachers_table5"], (f"dataset.store={s}",), without_data=True) for s in ("null", "packed", 256)]
+    steps = [[plan.of_kind("dataset")[0], plan.of_kind("patriarch")[0]] for plan in plans]
+    data, training = zip(*([work_of(plan, step) for step in own] for plan, own in zip(plans, steps, strict=True)), strict=True)
+    assert [work.data_bytes for work in training] == [training[0].data_bytes, 0, 0] and training[0].data_bytes > 0
+    # Only images that are made smaller are decoded for it.
+    assert [work.decoded > 0 for work in data] == [False, False, True]
+    assert [work.threads for work in data] == [1, 8, 8]
+
+
+def test_validation_images_count_where_they_are_looked_at():
+    images = {}
+    for held in (0, 5):
+        plan = build_plan(["demo"], (f"dataset.validation_per_class={held}",))
+        for kind in ("statistics", "transfer"):
+            images[held, kind] = sum(look.images for look in work_of(plan, plan.of_kind(kind)[0]).passes)
+    # Taken from 10 classes of training images.
+    assert images[0, "statistics"] - images[5, "statistics"] == 50
+    assert images[0, "transfer"] == images[5, "transfer"]
+
+
+def test_several_processes_share_the_work_and_each_has_its_memory():
+    device = with_coefficients(GPU, [1e-5, 1e-13, 1e-12], [1e-6, 1e-14, 1e-13], start_seconds=0)
+    alone, four = dataclasses.replace(TRAINING, written={}), dataclasses.replace(TRAINING, written={}, processes=4)
+    assert expected_seconds(four, device) == pytest.approx(expected_seconds(alone, device) / 4)
+    assert predict(four, device).memory_mb == pytest.approx(4 * predict(alone, device).memory_mb)
+    assert predict(four, device).gpu_memory_mb == predict(alone, device).gpu_memory_mb

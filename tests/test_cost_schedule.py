@@ -73,3 +73,10 @@ def test_a_schedule_is_never_shorter_than_its_bounds():
             assert max(longest, sum(seconds.values()) / gpus) <= found <= sum(seconds.values())
         assert makespan(seconds, parents, set(names), 1) == sum(seconds.values())
         assert makespan(seconds, parents, set(names), 9) == longest
+
+
+def test_of_what_becomes_ready_at_one_moment_the_longest_way_comes_first():
+    """`x` waits for `a`, `y` for `c`, which end together; behind `y` there is more, so that it goes first: 1 + 1 + 5."""
+    parents = {"a": [], "c": [], "x": ["a"], "y": ["c"], "z": ["y"]}
+    seconds = {"a": 1.0, "c": 1.0, "x": 5.0, "y": 1.0, "z": 5.0}
+    assert makespan(seconds, parents, {"a", "x", "y"}, 1) == 7

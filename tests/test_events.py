@@ -149,3 +149,11 @@ def test_tensorboard_reads_the_same(tmp_path):
 
 def test_runs_lie_in_folders_of_their_own():
     assert Path("logs/tensorboard") == events.FOLDER
+
+
+def test_a_number_too_large_for_an_event_is_infinite(tmp_path):
+    """A perplexity may be larger than any float32, and the training goes on."""
+    event_writer(tmp_path / "run", print)([row(1, validation_perplexity=1e39, test_perplexity=float("nan"))])
+    scalars, _ = read_events(tmp_path / "run")
+    found = {tag: value for _, tag, value in scalars}
+    assert found["validation_perplexity"] == float("inf") and found["test_perplexity"] != found["test_perplexity"]

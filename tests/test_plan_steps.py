@@ -93,9 +93,12 @@ def test_the_objective_of_the_last_generation_changes_that_and_what_reads_it(set
     assert changed_roles(settings, lineages={"line": line}) == {"line-gen3-seed0", *evaluations}
 
 
-@pytest.mark.parametrize("changes", [{"runtime": {"device": "cpu", "threads": 7, "checkpoint_every": 9}}, {"run": {"seed": 5}}])
-def test_what_changes_no_result_changes_no_id(settings, changes):
-    assert changed_roles(settings, **changes) == set()
+@pytest.mark.parametrize(
+    ("group", "changes"),
+    [("runtime", {"device": "cpu", "threads": 7, "checkpoint_every": 9, "side_by_side": 4}), ("run", {"seed": 5})],
+)
+def test_what_changes_no_result_changes_no_id(settings, group, changes):
+    assert changed_roles(settings, **{group: {**settings[group], **changes}}) == set()
 
 
 def test_another_seed_adds_and_changes_only_the_tables(settings):

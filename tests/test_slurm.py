@@ -1,5 +1,6 @@
 """A real Slurm: submitted, stopped in each way that a cluster has, and gone on from there, with the same bits as if undisturbed."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gendistill.cost.jobs import SNAKEMAKES_MB
+from gendistill.cost.predict import TIME_MARGIN, TIME_RESERVE
 from tests.conftest import ROOT, TINY, copy_project
 from tests.slurm_cluster import LONG, SITE, OnSlurm, about, slurm, wait_for
 from tests.tiny_project import assert_explained
@@ -65,6 +68,14 @@ def test_a_chain_runs_from_submission_to_tables_and_a_change_submits_its_generat
         found = about(project.jobs_of(rule)[-1])
         assert found["TresPerJob"] == "gres:gpu:1" and found["Partition"] == "main", rule
     assert "TresPerJob" not in about(project.jobs_of("dataset")[-1])
+    receipt = json.loads(next(project.folder.glob("runs/patriarch/*/receipt.json")).read_text())
+    predicted = receipt["resources"]["predicted"]
+    assert predicted["device"] == "generic-gpu"
+    found = about(project.jobs_of("patriarch")[-1])
+    minutes = -(-(TIME_MARGIN * predicted["seconds"] + TIME_RESERVE) // 60)
+    assert found["TimeLimit"] == f"00:{minutes:02.0f}:00"
+    assert f"mem={predicted['memory_mb'] + SNAKEMAKES_MB}M" in found["TRES"]
+    assert 0 < receipt["resources"]["used"]["memory_mb"] < predicted["memory_mb"]
     before = {rule: set(project.jobs_of(rule)) for rule in ("dataset", "patriarch", "generation")}
     project.edit("config/experiment/tiny.yaml", "[0.6, 0.6]", "[0.6, 0.1]")
     project.finish(project.start(experiments="tiny"))
@@ -160,13 +171,28 @@ def test_snakemake_that_was_killed_picks_up_its_jobs(project, undisturbed):
     assert project.weights() == undisturbed
 
 
+def test_two_seeds_share_one_job_and_its_gpu(project):
+    project.edit("config/experiment/tiny.yaml", "generations: 2", "generations: 1\nseeds: [0, 1]\nruntime: { side_by_side: 2 }")
+    project.edit("config/experiment/tiny.yaml", "[0.6, 0.6]", "0.6")
+    project.finish(project.start("--until", "softlabels", experiments="tiny"))
+    assert not project.jobs_of("patriarch")
+    (job,) = project.jobs_of("siblings")
+    found = about(job)
+    assert found["JobState"] == "COMPLETED" and found["TresPerJob"] == "gres:gpu:1" and found["NumCPUs"] == "2"
+    assert len(project.steps("patriarch")) == len(project.steps("softlabels")) == 2
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ("partition: main", "partition: mian", "partition = mian: Slurm has no such partition. It has: main, urgent."),
         ("partition: main", "", "partition: of steps that need no GPU"),
         ("gpu_type: any", "gpu_type: a100", "gpu_type = a100: the partition main has no such GPU. It has: gpu:1."),
-        ("account: none", "acount: none", "acount is no setting of a site. Allowed: partition, gpu_partition, account, gpu_type."),
+        (
+            "account: none",
+            "acount: none",
+            "acount is no setting of a site. Allowed: partition, gpu_partition, account, gpu_type, ",
+        ),
     ],
 )
 def test_a_wrong_site_is_told_before_anything_is_submitted(project, old, new, said):

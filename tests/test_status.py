@@ -285,3 +285,9 @@ def test_what_cannot_be_read_is_no_traceback(plan):
     Path(step.folder).write_text("no folder")
     Path("logs", step.kind, f"{step.id}.log").mkdir(parents=True)
     assert counts(status(plan))["demo"]["not started"] == len(plan.steps)
+
+
+def test_the_message_of_a_process_that_ended_all_is_the_failure(plan):
+    write_log(step_of(plan), "10:00:00 270,000 parameters, float32 on cuda", "Error: process 1 of a training was ended by signal 9")
+    text = status(plan)
+    assert counts(text)["demo"]["failed"] == 1 and "was ended by signal 9" in text

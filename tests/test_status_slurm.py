@@ -9,6 +9,7 @@ import pytest
 
 from gendistill.files import only_one
 from gendistill.plan import build_plan
+from gendistill.plan.siblings import siblings, write_siblings
 from gendistill.status import status
 from tests.test_status import counts, finish, line_with, save_checkpoint, step_of, write_log
 
@@ -157,3 +158,34 @@ def test_a_queue_that_gives_no_answer_is_told_and_the_rest_is_shown(plan, monkey
     write_squeue("while :; do :; done")
     monkeypatch.setattr("gendistill.status.slurm.SECONDS", 0.2)
     assert "squeue gave no answer" in status(plan)
+
+
+def test_of_a_job_that_has_just_begun_nothing_of_an_earlier_attempt_is_told(plan):
+    step = step_of(plan)
+    write_log(step, "10:00:00 stopped in epoch 3 of 15, step 2; saved. Run the same command again to go on.", age=90_000)
+    Path(step.folder).mkdir(parents=True)
+    Path(step.folder, ".lock").write_text("77 on node-of-yesterday")
+    set_queue(("90", "RUNNING", "n7", comment(step)))
+    line = line_with(status(plan), ROLE)
+    assert "has begun" in line and "Slurm job 90" in line
+    assert "node-of-yesterday" not in line and "epoch" not in line and "no word" not in line
+
+
+def test_jobs_that_are_not_snakemakes_are_left_out(plan):
+    set_queue(("91", "RUNNING", "n7", "(null)"), ("92", "PENDING", "(Priority)", "an interactive job"))
+    assert "91" not in status(plan) and "92" not in status(plan)
+
+
+def test_siblings_are_found_by_the_name_of_their_job(plan):
+    plan = build_plan(["demo"], ("runtime.side_by_side=3",))
+    found = siblings(plan, plan.steps)
+    write_siblings(found)
+    name, steps = next(iter(found.items()))
+    set_queue(("101", "PENDING", "(Priority)", f"rule_{name}"))
+    assert counts(status(plan))["demo"]["queued"] == len(steps) == 3
+    set_queue()
+    end = "slurmstepd: error: *** JOB 101 ON n1 CANCELLED AT 2026-11-21T10:00:00 DUE TO TIME LIMIT ***"
+    write_job_log(f"rule_{name}/101.log", end)
+    for step in steps:
+        save_checkpoint(step)
+    assert status(plan).count("DUE TO TIME LIMIT") == 3

@@ -140,7 +140,7 @@ def test_the_resume_checkpoint_is_that_of_one_process(done, inputs, tmp_path):
     torch.testing.assert_close(found["momenta"], own["momenta"], rtol=1e-4, atol=1e-5)
 
 
-def test_both_see_that_a_training_diverged(done):
+def test_a_training_that_diverges_ends_with_one_message(done):
     assert "training diverged: the loss is not finite in epoch 1 of 3, step" in done[1].stderr
     assert "Traceback" not in done[1].stderr
 

@@ -80,5 +80,47 @@ def test_a_signal_stops_both_and_one_goes_on(folder):
 
 def test_a_step_for_one_process_refuses_two(folder):
     messages = finish(start(folder, "text", "--processes", "2", kind="language_patriarch"), EXIT_USER_ERROR)
-    assert "runtime.processes = 2: a step language_patriarch is done by one process. Set it to 1." in messages
+    assert "runtime.processes = 2: a step language_patriarch is done by one process: set it to 1" in messages
     assert "Traceback" not in messages
+    # torchrun itself ends with 1.
+    messages = finish(start(folder, "text", before=TORCHRUN, kind="dataset"), 1)
+    assert messages.count("a step dataset is done by one process") == 2
+    assert not (folder / "runs/dataset/text").exists()
+
+
+def test_a_rank_that_other_software_set_is_not_torchruns(folder, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    finish(start(folder, "step"))
+    assert (folder / "runs/patriarch/step/receipt.json").exists()
+
+
+def test_a_damaged_checkpoint_is_put_aside_once(folder):
+    run = folder / "runs/patriarch/step"
+    run.mkdir(parents=True)
+    # So large that one process still reads it when the other is done with it.
+    (run / "resume.pt").write_bytes(os.urandom(50_000_000))
+    finish(start(folder, "step", "--processes", "2"))
+    assert (run / "resume.pt.corrupt").exists() and (run / "receipt.json").exists()
+
+
+def test_a_process_can_train_with_another_one_after_the_other(folder):
+    start(folder, "first").communicate()
+    code = """
+import json, sys
+from gendistill.execute import execute
+for name in ("a", "b"):
+    spec = json.load(open("first.json")) | {"id": name}
+    code = execute(spec, "cpu", processes=2)
+    assert code == 0, code
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("a", "b"):
+        assert_close(folder / "runs/patriarch" / name, folder / "runs/patriarch/first")

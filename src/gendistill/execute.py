@@ -15,7 +15,7 @@ from gendistill.files import RECEIPT, only_one, remove
 from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME, SHARED_OUT
 from gendistill.runtime import Runtime, limit_threads, stop_on_signal
 from gendistill.side_by_side import restore_kept
-from gendistill.training.launch import EXIT_INTERRUPTED, own_rank, together
+from gendistill.training.launch import EXIT_INTERRUPTED, own_rank, started_together, together
 
 EXIT_USER_ERROR = 2
 
@@ -53,8 +53,8 @@ def execute(
         runtime.log(f"waiting for process {other}, which works on the same step")
 
     try:
-        if processes > 1 and kind not in SHARED_OUT:
-            raise SettingError(f"runtime.processes = {processes}: a step {kind} is done by one process. Set it to 1.")
+        if max(processes, started_together()) > 1 and kind not in SHARED_OUT:
+            raise SettingError(f"runtime.processes = {processes}: a step {kind} is done by one process: set it to 1.")
         # Process 0 holds the lock for all.
         with nullcontext() if own_rank() else only_one(folder, waiting):
             if own_rank() == 0:

@@ -36,6 +36,8 @@ def resources_of_jobs(steps_of, needs):
         names = ["slurm_partition", "gpu", *(["slurm_account"] if SITE.account != "none" else [])]
         names += ["gpu_model"] if SITE.gpu_type not in ("any", "none") else []
         found |= {name: lambda wildcards, name=name: of_site(steps_of(wildcards), name) for name in names}
+        # Else Slurm may take the GPUs of one job from two nodes.
+        found["nodes"] = 1
     if PREDICTS:
         found["gpu_memory_mb"] = lambda wildcards, attempt: amount_of(steps_of(wildcards), attempt, "gpu_memory_mb", 0)
     return found
@@ -44,7 +46,8 @@ def resources_of_jobs(steps_of, needs):
 def amount_of(steps, attempt, name, first):
     """An amount that is predicted for steps that one job does; else, that of the first attempt as often as it is tried."""
     job = predicted(tuple(step.name for step in steps), attempt) if PREDICTS and steps else None
-    amount = getattr(job, name) if job else first * attempt * max(len(steps), 1)
+    at_a_time = len(steps) * processes_of(steps[0]) if steps and name == "memory_mb" else 1
+    amount = getattr(job, name) if job else first * attempt * at_a_time
     limit = LIMITS.get(of_site(steps, "slurm_partition")) if name == "minutes" and SITE is not None else None
     return min(amount, limit) if limit else amount
 
@@ -52,7 +55,7 @@ def amount_of(steps, attempt, name, first):
 def of_site(steps, name):
     """What the site's settings say for a job with or without a GPU."""
     found = SITE.resources(any(uses_gpu(step) for step in steps)).get(name, 0 if name == "gpu" else "")
-    return found * processes_of(steps[0]) if name == "gpu" else found
+    return found * processes_of(steps[0]) if name == "gpu" and found else found
 
 
 def uses_gpu(step):

@@ -9,8 +9,8 @@ rule dataset:
         "benchmarks/dataset/{id}.tsv"
     conda:
         "../../environment.yml"
-    # To pack a store is the work of all cores; to load a data set is not.
-    threads: lambda wildcards: (threads_of("dataset")(wildcards) if step_of("dataset", wildcards).settings.get("store") else 1)
+    # To decode and encode all images of a store is more than an hour's work for one thread.
+    threads: lambda wildcards: threads_of_data(step_of("dataset", wildcards))
     resources:
         **resources_of("dataset"),
     params:

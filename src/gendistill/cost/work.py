@@ -19,6 +19,8 @@ LOGIT_BYTES = 4
 # Of images on disk: those that are decoded ahead, the one that is, and the one in use.
 BATCHES_WAITING = 4
 SOFT_LABEL_BYTES = 2
+# Of a job that packs a store of images.
+PACKING_THREADS = 8
 # A linear SVM is fitted to 5 folds for 6 values of C and once to all; each fit takes about 100 passes of 2 operations a feature.
 SVM_OPERATIONS = (5 * 6 + 1) * 100 * 2
 
@@ -102,6 +104,11 @@ class Work:
         return self.kind in COMPUTES and self.device != "cpu"
 
 
+def threads_of_data(step: Step) -> int:
+    """CPU threads of the preparation of a data set: it is loaded by one, a store of images packed by many."""
+    return PACKING_THREADS if step.settings.get("store") is not None else 1
+
+
 class _Unknown(Exception):
     """A data set whose size nothing tells yet."""
 
@@ -110,6 +117,8 @@ def work_of(plan: Plan, step: Step) -> Work:
     """What a step of a plan has to do. Tables, ensembles and statistics of numbers are small, and count as nothing."""
     runtime = plan.runtime.get(step.name, {})
     about = {"threads": runtime.get("threads", 1), "device": runtime.get("device", "auto")}
+    if step.kind in ("dataset", "text"):
+        about["threads"] = threads_of_data(step)
     about["processes"] = runtime.get("processes", 1) if step.kind in SHARED_OUT else 1
     try:
         return Work(step.kind, **about, **_counted(plan, step))

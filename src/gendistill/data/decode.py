@@ -45,11 +45,11 @@ def centre_view(file: Path | IO[bytes], size: int, name: str = "") -> np.ndarray
             left, top = (round((side - size) / 2) for side in resized)
             view = rgb.resize(resized, Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
     except Exception as error:  # Pillow's decoders raise errors of any kind for damaged files
-        raise _unreadable(name or file, error) from error
+        raise unreadable(name or file, error) from error
     return np.asarray(view)
 
 
-def random_view(file: Path, size: int, number: int) -> np.ndarray:
+def random_view(file: Path | IO[bytes], size: int, number: int, name: str = "") -> np.ndarray:
     """View `number` of an image: a random crop resized to a square, bilinear with antialiasing, and maybe mirrored.
 
     A JPEG that is larger than needed is decoded at 1/2, 1/4 or 1/8 of its size. The same file, size and number give the
@@ -59,6 +59,7 @@ def random_view(file: Path, size: int, number: int) -> np.ndarray:
         file: an image in any format that Pillow knows by its content.
         size: side of the square, in pixels.
         number: see `crop_of`.
+        name: what messages call the file; its path if empty.
 
     Returns:
         uint8, shape (size, size, 3), RGB.
@@ -78,7 +79,7 @@ def random_view(file: Path, size: int, number: int) -> np.ndarray:
             box = (left / scale, top / scale, right / scale, bottom / scale)
             view = _rgb(image).resize((size, size), Image.Resampling.BILINEAR, box)
     except Exception as error:  # Pillow's decoders raise errors of any kind for damaged files
-        raise _unreadable(file, error) from error
+        raise unreadable(name or file, error) from error
     pixels = np.asarray(view)
     return pixels[:, ::-1] if mirrored else pixels
 
@@ -120,5 +121,8 @@ def _rgb(image: "Image") -> "Image":
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _unreadable(name: object, error: Exception) -> UserError:
+def unreadable(name: object, error: Exception) -> UserError:
+    """What to say of an image file that cannot be read: whether the file is wrong, or what it lies on."""
+    if isinstance(error, OSError) and error.errno:
+        return UserError(f"{name} cannot be read: {error.strerror}.")
     return UserError(f"{name} is not an image that Pillow can read: {error}. Mend or remove it.")

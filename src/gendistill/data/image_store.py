@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from gendistill.data.decode import centre_view, crop_of, random_view
+from gendistill.data.decode import centre_view, crop_of, random_view, unreadable
 from gendistill.data.images import FILE
 from gendistill.data.on_disk import MEAN, STD, FileImages
 from gendistill.data.sources import Data, Source
@@ -91,25 +91,29 @@ class StoreImages(FileImages):
         """The stored image at a position.
 
         Raises:
-            UserError: its bytes are not those that were written.
+            UserError: it cannot be read, or its bytes are not those that were written.
         """
         first, end = self.offsets[position : position + 2].tolist()
-        content = os.pread(self.file.fileno(), end - first, first)
+        try:
+            content = os.pread(self.file.fileno(), end - first, first)
+        except OSError as error:
+            raise unreadable(self.store, error) from error
         if zlib.crc32(content) != self.checksums[position]:
             raise _corrupt(self.store, f"the image {self.paths[position]} in it is not what was written")
         return content
 
     def _decode(self, position: int, number: int | None, pixels: np.ndarray) -> None:
         content = self.read(position)
+        name = f"{self.paths[position]} in {self.store}"
         if number is None:
-            pixels[:] = centre_view(io.BytesIO(content), self.image_size)
+            pixels[:] = centre_view(io.BytesIO(content), self.image_size, name)
         elif self.shrunk:
-            pixels[:] = shrunk_view(content, self.image_size, number)
+            pixels[:] = shrunk_view(content, self.image_size, number, name)
         else:
-            pixels[:] = random_view(io.BytesIO(content), self.image_size, number)
+            pixels[:] = random_view(io.BytesIO(content), self.image_size, number, name)
 
 
-def shrunk_view(content: bytes, size: int, number: int) -> np.ndarray:
+def shrunk_view(content: bytes, size: int, number: int, name: str = "") -> np.ndarray:
     """View `number` of a stored JPEG: its crop (`decode.crop_of`) cut out, then resized to a square as torchvision does it on
     tensors (bilinear with antialiasing), and maybe mirrored. Beside `decode.random_view` it is faster and differs by rounding, and
     at the border of the crop, beyond which it does not look.
@@ -118,14 +122,21 @@ def shrunk_view(content: bytes, size: int, number: int) -> np.ndarray:
         content: a JPEG.
         size: side of the square, in pixels.
         number: see `decode.crop_of`.
+        name: what messages call it.
 
     Returns:
         uint8, shape (size, size, 3), RGB.
+
+    Raises:
+        UserError: it cannot be decoded.
     """
     import simplejpeg
 
     # Without the fast approximations the pixels are those that Pillow decodes.
-    whole = simplejpeg.decode_jpeg(content, fastdct=False, fastupsample=False)
+    try:
+        whole = simplejpeg.decode_jpeg(content, fastdct=False, fastupsample=False)
+    except ValueError as error:
+        raise unreadable(name, error) from error
     (left, top, right, bottom), mirrored = crop_of(number, whole.shape[1], whole.shape[0])
     crop = torch.from_numpy(whole)[None, top:bottom, left:right].permute(0, 3, 1, 2)
     view = F.interpolate(crop, (size, size), mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gendistill.data.decode import unreadable
 from gendistill.data.images import Images
 from gendistill.errors import SettingError, UserError
 
@@ -43,7 +44,7 @@ def load_folder(path: str, image_size: int | None) -> Images:
                 with Image.open(file) as image:
                     rgb = image.convert("RGB")
             except Exception as error:  # Pillow's decoders raise errors of any kind for damaged files
-                raise UserError(f"{file} is not an image that Pillow can read: {error}. Mend or remove it.") from error
+                raise unreadable(file, error) from error
             if rgb.size != (image_size, image_size):
                 rgb = rgb.resize((image_size, image_size), Image.Resampling.BILINEAR)
             images[split][i] = np.asarray(rgb).transpose(2, 0, 1)

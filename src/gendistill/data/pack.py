@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from gendistill.data.decode import unreadable
 from gendistill.data.images import FILE
 from gendistill.data.on_disk import FileIndex, hold_out
-from gendistill.errors import InterruptedTraining, UserError
+from gendistill.errors import InterruptedTraining
 from gendistill.files import open_atomic, remove
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def content_of(file: Path, side: int | None) -> bytes:
             rgb.save(encoded, "JPEG", quality=QUALITY)
             return encoded.getvalue()
     except Exception as error:  # Pillow's decoders raise errors of any kind for damaged files
-        raise UserError(f"{file} is not an image that Pillow can read: {error}. Mend or remove it.") from error
+        raise unreadable(file, error) from error
 
 
 def _is_sound(content: bytes) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 from gendistill.errors import SettingError
 from gendistill.plan import lineage as lineages
 from gendistill.plan.evaluations import Cell, add_standard_evaluations
-from gendistill.plan.network import check_medium
+from gendistill.plan.network import check_medium, check_processes
 from gendistill.plan.paper import add_table
 from gendistill.plan.plan import Plan, Study
 from gendistill.plan.runs import add_dataset, add_lineage, add_scratch, code_of
@@ -77,6 +77,8 @@ def add_experiment(plan: Plan, name: str, settings: Settings, without_data: bool
     plan.settings[name] = settings
     study = Study(plan, name, settings, where, without_data)
     resolved = lineages.resolve(settings, where)
+    for network in (network for lineage in resolved.values() for network in lineage):
+        check_processes(network.recipe, settings["runtime"]["processes"], where)
     grown = {(key, seed): add_lineage(study, key, lineage, seed) for key, lineage in resolved.items() for seed in settings["seeds"]}
     if settings["table"]:
         add_table(study, resolved, grown)

@@ -77,6 +77,24 @@ def check_recipe(recipe: Settings, dataset: Settings, where: str) -> None:
         )
 
 
+def check_processes(recipe: Settings, processes: int, where: str) -> None:
+    """Check that the processes that train one network together have a part of each batch, one each.
+
+    Raises:
+        SettingError: a batch comes in fewer parts, or the network is a language model.
+    """
+    if processes > 1 and recipe.get("medium") == "text":
+        raise SettingError(f"runtime.processes = {processes}: a language model is trained by one process. Set it to 1 in {where}.")
+    batch, size = recipe["batch_size"], recipe.get("micro_batch")
+    parts = batch // min(size or batch, batch)
+    if processes > parts:
+        raise SettingError(
+            f"recipe.micro_batch = {size}: a batch of recipe.batch_size = {batch} comes in {parts} part(s), too few "
+            f"for runtime.processes = {processes}. Set recipe.micro_batch to {max(batch // processes, 1)} or less (batch norm then "
+            f"takes its statistics over as many images), or runtime.processes to {parts}, in {where}."
+        )
+
+
 def check_medium(group: str, settings: Settings, dataset: Settings, where: str) -> None:
     """Check that a network or a recipe is for the medium, images or text, of a data set.
 

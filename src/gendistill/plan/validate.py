@@ -52,7 +52,7 @@ def check_experiment(settings: Settings, where: str) -> None:
     for group in GROUPS:
         check_keys(group, settings[group], where)
     runtime = settings["runtime"]
-    if runtime.get("processes", 1) > 1 and runtime.get("side_by_side", 1) > 1:
+    if runtime["processes"] > 1 and runtime["side_by_side"] > 1:
         raise SettingError(
             f"runtime.side_by_side = {runtime['side_by_side']}: must be 1 where runtime.processes = {runtime['processes']}: either "
             f"several networks share a GPU, or several GPUs a network. Set in {where}."

@@ -6,6 +6,7 @@ code. The others learn who they are by torchrun's environment variables: under t
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from gendistill.training.processes import Processes, join, leave
 
 # What other processes have left to end by themselves after the training has ended or one of them has failed.
 GRACE_SECONDS = 5.0
+# What torchrun tells each process that it starts.
+TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 # EX_TEMPFAIL of sysexits.h: the same command again goes on from where this one stopped.
 EXIT_INTERRUPTED = 75
 
@@ -36,12 +39,13 @@ class Other:
 
 def own_rank() -> int:
     """The number that this process was started as, 0 where it was started alone."""
-    return int(os.environ["RANK"]) if _is_started_by_torchrun() else 0
+    return int(os.environ["RANK"]) if started_together() else 0
 
 
-def _is_started_by_torchrun() -> bool:
+def started_together() -> int:
+    """With how many others torchrun, or process 0, started this process, itself included; 0 where it was started alone."""
     # Other software sets RANK too, but not all of these.
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"))
+    return int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= TORCHRUN else 0
 
 
 @contextmanager
@@ -59,13 +63,14 @@ def together(count: int, device: str, command: list[str], text: str, stopping: C
         SettingError: there are fewer GPUs than processes on this machine.
         UserError: another process failed, with its message.
     """
-    if _is_started_by_torchrun():
+    if started_together():
         with _joined(device) as processes:
             yield processes
         return
     if count == 1:
         yield Processes()
         return
+    before = dict(os.environ)
     others, store = _start_others(count, command, text)
     ended = threading.Event()
     threading.Thread(target=_watch, args=(others, ended, stopping), daemon=True).start()
@@ -79,6 +84,9 @@ def together(count: int, device: str, command: list[str], text: str, stopping: C
     finally:
         ended.set()
         _end(others)
+        # The next training in this process is another one.
+        os.environ.clear()
+        os.environ.update(before)
         # The place where the processes find each other goes last.
         del store
 
@@ -100,12 +108,15 @@ def _start_others(count: int, command: list[str], text: str) -> tuple[list[Other
     """Start processes 1 to `count` - 1 as torchrun would, and make this one process 0."""
     from torch.distributed import TCPStore
 
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    # Its own socket would listen to other machines too.
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
     shared = {
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(store.port),
+        "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     others = []

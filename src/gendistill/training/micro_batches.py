@@ -23,8 +23,10 @@ def micro_batch_size(recipe: dict[str, Any], processes: int) -> int:
         raise SettingError(
             f"recipe.micro_batch = {size}: recipe.batch_size = {batch} must be a multiple of it. Set one of the two in the recipe."
         )
+    if batch < processes:
+        raise SettingError(f"runtime.processes = {processes}: a batch has {batch} images. Set it to {batch} or less.")
     if batch // size < processes:
-        fitting = max((n for n in range(1, batch // processes + 1) if batch % n == 0), default=1)
+        fitting = max(n for n in range(1, batch // processes + 1) if batch % n == 0)
         raise SettingError(
             f"recipe.micro_batch = {recipe.get('micro_batch')}: a batch of recipe.batch_size = {batch} is {batch // size} of them, "
             f"too few for runtime.processes = {processes}. Set recipe.micro_batch to {fitting} or less (batch norm then takes its "

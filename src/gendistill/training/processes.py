@@ -72,8 +72,12 @@ def join(device: str) -> Processes:
     """
     import torch
 
+    from gendistill.precision import choose_device
+
     backend = "gloo"
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        # Where there is none, this says so.
+        choose_device(device)
         here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
         if here > gpus:
             raise SettingError(

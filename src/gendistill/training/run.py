@@ -69,7 +69,10 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     )
     dtype = str(number_format(recipe["precision"], device)).removeprefix("torch.")
     runtime.log(f"{sum(p.numel() for p in network.parameters()):,} parameters, {dtype} on {device}")
-    resume = load_resume(folder, folder.name)
+    # Process 0 looks first, and puts a damaged file aside.
+    resume = load_resume(folder, folder.name) if processes.rank == 0 else None
+    if processes.any(resume is not None) and processes.rank:
+        resume = load_resume(folder, folder.name)
     history = fit(network, description, data.splits, objective, teacher, recipe, keys, resume, hooks)
     final: Row = {}
     for split, source in data.splits.items():
