@@ -1,5 +1,6 @@
 """`gendistill cost`: what experiments cost, what is done here, and what can be fetched."""
 
+import json
 import re
 from pathlib import Path
 
@@ -134,3 +135,21 @@ def test_the_calibration_is_named(plan):
     assert "device-hours" in rows_of(on_cpu)["demo"]
     with pytest.raises(SettingError, match="device = h100: there is no such calibration"):
         cost_table(plan, device="h100")
+
+
+def test_finished_steps_tell_how_good_their_predictions_were(plan):
+    assert "finished steps with a prediction" not in cost_table(plan)
+    predicted = {"device": "generic-gpu", "seconds": 100.0, "memory_mb": 4000, "gpu_memory_mb": 900}
+    for role, seconds, memory in (("ban-gen0-seed0", 10, 1000.0), ("ban-gen1-seed0", 40, 3000.0), ("ban-gen2-seed0", 20, 2000.0)):
+        step = step_of(plan, role)
+        finish(step)
+        used = {"memory_mb": memory, "gpu_memory_mb": None, "gpu_reserved_mb": None}
+        receipt = {"times": {"seconds": seconds}, "resources": {"predicted": predicted, "used": used}}
+        Path(step.receipt).write_text(json.dumps(receipt))
+    # Of one that was run without, and one that is damaged, nothing is told.
+    finish(step_of(plan, "ban-softlabels0-seed0"))
+    Path(step_of(plan, "ban-softlabels0-seed0").receipt).write_text('{"times": {"seconds": 3}, "resources": {"predicted": null}}')
+    finish(step_of(plan, "ban-softlabels1-seed0"))
+    said = cost_table(plan)
+    assert "Of 3 finished steps with a prediction, the time was 0.20 (0.10 to 0.40) times the expected one" in said
+    assert "the memory 0.50 (0.25 to 0.75) times what was predicted (median and range)" in said

@@ -18,6 +18,8 @@ from tests.tiny_project import assert_explained
 
 pytestmark = pytest.mark.slurm
 SCRIPTS = ROOT / "tests/slurm"
+# Exit code of start-slurm.sh.
+NOT_TO_BE_HAD = 3
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +28,10 @@ def cluster(tmp_path_factory):
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         pytest.skip("needs root on Debian, to install and start a Slurm")
     state = Path("/tmp", f"slurm-{os.getpid()}")
-    subprocess.run(["bash", SCRIPTS / "start-slurm.sh", state], check=True)
+    started = subprocess.run(["bash", SCRIPTS / "start-slurm.sh", state]).returncode
+    if started == NOT_TO_BE_HAD:
+        pytest.skip("Slurm's packages cannot be installed here")
+    assert started == 0
     yield state
     subprocess.run(["bash", SCRIPTS / "stop-slurm.sh", state, "--purge"], check=True)
 

@@ -60,8 +60,8 @@ def of_site(steps, name):
 
 def uses_gpu(step):
     """Whether the job of a step gets a GPU."""
-    with_gpus = SITE is None or SITE.gpu_type != "none"
-    return step.kind in COMPUTES and PLAN.runtime[step.name]["device"] != "cpu" and with_gpus
+    has_gpu = SITE.gpu_type != "none" if SITE is not None else shutil.which("nvidia-smi") is not None
+    return step.kind in COMPUTES and PLAN.runtime[step.name]["device"] != "cpu" and has_gpu
 
 
 @functools.cache

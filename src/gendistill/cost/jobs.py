@@ -58,8 +58,8 @@ def job_of(plan: Plan, step: Step, on_gpu: bool, device: str | None = None, atte
     told = {
         "device": calibration.slug,
         "seconds": round(expected_seconds(work, calibration), 1),
-        "memory_mb": round(first.memory_mb),
-        "gpu_memory_mb": round(first.gpu_memory_mb),
+        "memory_mb": math.ceil(first.memory_mb),
+        "gpu_memory_mb": math.ceil(first.gpu_memory_mb),
     }
     return Job(
         minutes=math.ceil(found.seconds / 60),

@@ -1,15 +1,18 @@
 """`gendistill cost`: what chosen experiments cost before anything is submitted, and what is left of that to do."""
 
+import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from gendistill.cost.calibration import Calibration, find_calibration
 from gendistill.cost.predict import expected_seconds
 from gendistill.cost.schedule import longest_chain, makespan
 from gendistill.cost.work import Work, work_of
-from gendistill.errors import SettingError
+from gendistill.errors import SettingError, UserError
+from gendistill.files import read_receipt
 from gendistill.plan import Plan
 from gendistill.plan.step import NETWORKS, Step
 from gendistill.sharing.restore import steps_to_fetch
@@ -131,12 +134,35 @@ def _notes(costs: Costs, calibration: Calibration) -> Iterable[str]:
         "shorter. Left: device-hours of the steps that neither a receipt here nor DVC makes needless; a training that was "
         "interrupted counts whole. Downloads and waiting for a queue are not counted."
     )
+    yield from _agreement(costs)
     if any(step.settings.get("store") is not None for step in costs.plan.of_kind("dataset")):
         yield "The storage and the writing of a store of images are counted once it is made."
     reasons = sorted({work.unknown for work in costs.work.values() if work.unknown})
     count = sum(bool(work.unknown) for work in costs.work.values())
     if reasons:
         yield f"A number after > leaves out what is unknown, {count} steps: {'; '.join(reasons)}."
+
+
+def _agreement(costs: Costs) -> Iterable[str]:
+    """How well what was predicted and what was used agree in the finished steps, as their receipts tell."""
+    found = []
+    for name in costs.done:
+        # Most steps were run without a prediction; nobody looks here for damaged receipts.
+        with contextlib.suppress(UserError, KeyError, TypeError):
+            receipt = read_receipt(Path(costs.plan.steps[name].folder))
+            predicted, used = (receipt["resources"][key] for key in ("predicted", "used"))
+            seconds = receipt["times"]["seconds"] / predicted["seconds"]
+            found.append((seconds, used["memory_mb"] / predicted["memory_mb"]))
+    if found:
+        times, memories = (sorted(ratios) for ratios in zip(*found, strict=True))
+        yield (
+            f"Of {len(found)} finished steps with a prediction, the time was {_spread(times)} times the expected one (of the last "
+            f"attempt, without the start), the memory {_spread(memories)} times what was predicted (median and range)."
+        )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})"
 
 
 def _hours(seconds: float, unknown: bool) -> str:
