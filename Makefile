@@ -11,7 +11,7 @@ demo: $(READY)
 	@echo 'Results: results/report.html'
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not papers and not team and not slurm" --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not papers and not team and not slurm" --durations=5
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow

@@ -33,6 +33,12 @@ objective:
 lineages:
   line: {}
 """
+# Modules that take longest: begun first, so that no worker waits for one at the end.
+LONG = ("test_smoke_papers", "test_identity", "test_sharing_clone", "test_side_by_side", "test_interruption")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @dataclass

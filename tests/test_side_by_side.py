@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,48 +25,68 @@ def weights(checkout):
     return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
+def stats(done):
+    """Snakemake's table of jobs."""
+    return re.search(r"Job stats:\n(.*?)\n\n", done.stdout + done.stderr, re.DOTALL)[1] + "\n"
+
+
 def logs(checkout, kind):
     return [path.read_text() for path in sorted(checkout.folder.glob(f"logs/{kind}/*.log"))]
 
 
 def test_siblings_share_a_job_keep_what_is_done_when_one_fails_and_have_the_same_bits_as_alone(two_seeds):
     checkout = two_seeds
-    told = checkout.snakemake("--until", "softlabels").stderr
-    # One job for both patriarchs.
-    assert re.search(r"siblings_\w+ +1\n", told) and not re.search(r"patriarch +\d", told)
+    # Rule by rule nothing shares a job.
+    assert "siblings" not in stats(checkout.snakemake("--until", "softlabels"))
     labels = sorted(checkout.folder.glob("runs/softlabels/*/softlabels.npy"))
     content = labels[1].read_bytes()
     labels[1].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
-    failed = checkout.snakemake(check=False)
+    failed = checkout.snakemake("--keep-going", check=False)
     assert failed.returncode and not checkout.steps("generation")
-    (told,) = [path.read_text() for path in checkout.folder.glob("logs/siblings/*.log") if "Not done" in path.read_text()]
+    assert re.search(r"siblings_\w+ +1\n", stats(failed)) and "generation" not in stats(failed)
+    (told,) = [path.read_text() for path in checkout.folder.glob("logs/siblings/*.log")]
     (named,) = re.findall(r"logs/generation/\S+\.log", told)
     assert "softlabels.npy is corrupt" in (checkout.folder / named).read_text()
-    assert sum("done in" in text for text in logs(checkout, "generation")) == 1
+
+    # The one that was done is put back, and what reads it is made, whatever becomes of the other.
+    assert checkout.snakemake("--keep-going", check=False).returncode
+    (done,) = checkout.steps("generation")
+    assert len(checkout.steps("statistics")) == 3 and len(checkout.steps("ensemble")) == 1
+    assert not list(checkout.folder.glob(".snakemake/gendistill/kept/*"))
 
     labels[1].write_bytes(content)
     checkout.snakemake()
-    again = logs(checkout, "generation")
-    # The one that was done was not trained again.
-    assert sum("epoch 1 " in text for text in again) == 1
-    assert sum("another process has finished this step" in text and "epoch" not in text for text in again) == 1
-    assert not list(checkout.folder.glob(".snakemake/gendistill/kept/*/*"))
+    assert done in checkout.steps("generation") and len(checkout.steps("tables")) == 1
     together = weights(checkout)
-    assert len(together) == 4
-    assert "Nothing to be done" in checkout.snakemake("-n").stdout
-
-    for path in checkout.folder.glob("runs"):
-        path.rename(checkout.folder / "before")
-    checkout.edit("config/experiment/tiny.yaml", "runtime: { side_by_side: 2 }", "")
-    assert "rule siblings_" not in checkout.snakemake().stderr
+    (checkout.folder / "runs/generation").rename(checkout.folder / "before")
+    for seed in (0, 1):
+        checkout.run("gendistill.train", "experiment=tiny", f"run.seed={seed}")
     assert weights(checkout) == together
+
+
+def test_what_was_kept_is_put_back_whole_or_not_at_all(two_seeds):
+    checkout = two_seeds
+    checkout.snakemake("--until", "patriarch")
+    folders = sorted(checkout.folder.glob("runs/patriarch/*"))
+    kept = checkout.folder / ".snakemake/gendistill/kept/siblings_0123456789/patriarch"
+    for folder in folders:
+        shutil.copytree(folder, kept / folder.name)
+        shutil.rmtree(folder)
+    damaged = kept / folders[1].name / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    checkout.snakemake("-n", "--until", "patriarch")
+    assert not checkout.steps("patriarch"), "a dry run changes nothing"
+    said = stats(checkout.snakemake("--until", "patriarch"))
+    assert re.search(r"patriarch +1\n", said)
+    assert len(checkout.steps("patriarch")) == 2 and not list(kept.parents[1].glob("*"))
 
 
 def test_siblings_that_are_stopped_are_saved_and_go_on(two_seeds):
     checkout = two_seeds
-    checkout.edit("config/experiment/tiny.yaml", "epochs: 2", "epochs: 60")
+    checkout.edit("config/experiment/tiny.yaml", "epochs: 2", "epochs: 40")
     checkout.snakemake("--until", "dataset")
+    checkout.snakemake("-n")
     (file,) = [
         path
         for path in checkout.folder.glob(".snakemake/gendistill/siblings/*.json")

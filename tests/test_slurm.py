@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -94,6 +95,8 @@ def test_a_chain_runs_from_submission_to_tables_and_a_change_submits_its_generat
 def test_a_cancelled_training_is_submitted_again_and_goes_on(project, undisturbed):
     process = start_training(project)
     (first,) = project.jobs_of("patriarch", "RUNNING")
+    said = project.run("gendistill", "status", "--config", "experiments=[long]").stdout
+    assert re.search(rf"long-long-gen0-seed0 +epoch \d+ of 400 .* Slurm job {first}\b", said), said
     slurm("scancel", first)
     project.finish(process)
     assert project.jobs_of("patriarch")[-1] != first

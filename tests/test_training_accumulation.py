@@ -5,11 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gendistill.batches import micro_batch_size
 from gendistill.data.views import ViewSpace, derive_key, draw_order, draw_views
 from gendistill.errors import InterruptedTraining, SettingError
 from gendistill.networks.resnet import ResNet
 from gendistill.plan.step import make_step
-from gendistill.training.micro_batches import micro_batch_size, share_out
+from gendistill.training.micro_batches import share_out
 from tests.tiny import (
     CLASSES,
     COUNT,

@@ -146,7 +146,8 @@ def _siblings(given: argparse.Namespace) -> int:
     from gendistill.side_by_side import run_side_by_side
 
     options = ["--device", given.device, "--threads", str(given.threads), "--checkpoint-every", str(given.checkpoint_every)]
-    return run_side_by_side(json.loads(given.specs.read_text()), [*options, *(["--tensorboard"] if given.tensorboard else [])])
+    options += ["--tensorboard"] if given.tensorboard else []
+    return run_side_by_side(given.specs.stem, json.loads(given.specs.read_text()), options)
 
 
 def _share(given: argparse.Namespace) -> int:

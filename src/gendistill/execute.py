@@ -14,7 +14,6 @@ from gendistill.events import FOLDER, event_writer
 from gendistill.files import RECEIPT, only_one, remove
 from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME, SHARED_OUT
 from gendistill.runtime import Runtime, limit_threads, stop_on_signal
-from gendistill.side_by_side import restore_kept
 from gendistill.training.launch import EXIT_INTERRUPTED, own_rank, started_together, together
 
 EXIT_USER_ERROR = 2
@@ -57,8 +56,6 @@ def execute(
             raise SettingError(f"runtime.processes = {processes}: a step {kind} is done by one process: set it to 1.")
         # Process 0 holds the lock for all.
         with nullcontext() if own_rank() else only_one(folder, waiting):
-            if own_rank() == 0:
-                restore_kept(spec)
             finished = all((folder / name).exists() for name in (*OUTPUTS[kind], RECEIPT))
             with together(1 if finished else processes, device, own, json.dumps(spec), runtime.stop_requested) as runtime.processes:
                 if runtime.processes.any(finished):

@@ -2,8 +2,12 @@
 
 A small network leaves a GPU idle most of the time: it waits for the processor that starts its kernels. Processes that share a GPU
 change no bit of each other's results.
+
+Snakemake removes all that a failed job left, and so also what the siblings that did not fail had finished. That is kept in another
+folder until the next start of Snakemake, which puts back what is missing.
 """
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -13,88 +17,106 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gendistill.files import RECEIPT, link_files
+from gendistill.errors import UserError
+from gendistill.files import RECEIPT, is_locked, link_files, only_one, read_receipt, sha256
 from gendistill.plan.paths import CACHE
 from gendistill.plan.step import OUTPUTS
 from gendistill.runtime import stop_on_signal
 from gendistill.training.launch import EXIT_INTERRUPTED
 
 LOGS = Path("logs")
+KEPT = CACHE / "kept"
 LOOK_SECONDS = 0.2
 
 
-def run_side_by_side(specs: Sequence[dict[str, Any]], options: Sequence[str]) -> int:
-    """Run steps at the same time; the log of each is `logs/<kind>/<id>.log`.
-
-    When one fails, the others go on. What they leave is kept until all are done: Snakemake removes it with the job that failed,
-    and the next attempt puts it back.
+def run_side_by_side(name: str, specs: Sequence[dict[str, Any]], options: Sequence[str]) -> int:
+    """Run steps at the same time; the log of each is `logs/<kind>/<id>.log`. When one fails, the others go on.
 
     Args:
+        name: of the job.
         specs: of the steps.
         options: of the command of each.
 
     Returns:
-        0 when all are done; else 75 if one was interrupted with all saved, or the exit code of the first that failed.
+        0 when all are done; else 75 if a signal asked to stop, with all saved, or the exit code of the first that failed.
     """
     stop_requested = stop_on_signal()
-    waiting = {_start(spec, options): spec for spec in specs}
-    codes: dict[str, int] = {}
-    told = False
-    while waiting:
-        if stop_requested() and not told:
-            told = True
-            for process in waiting:
-                process.terminate()
-        for process in [process for process in waiting if process.poll() is not None]:
-            spec = waiting.pop(process)
-            codes[_name(spec)] = process.returncode
-            if process.returncode == 0:
-                keep(spec)
-            print(f"{_name(spec)}: exit code {process.returncode}", file=sys.stderr, flush=True)
-        time.sleep(LOOK_SECONDS)
-    failed = {name: code for name, code in codes.items() if code}
+    with only_one(KEPT / name, lambda other: _say(f"waiting for process {other}, which does the same steps")):
+        _restore(KEPT / name)
+        codes = _run(specs, options, KEPT / name, stop_requested)
+        # An older job that had some of the same steps may have failed meanwhile.
+        _restore(KEPT / name)
+    failed = {step: code for step, code in codes.items() if code}
     if not failed:
-        for spec in specs:
-            forget(spec)
         return 0
-    print("\n".join(["Not done, see:", *(f"  {LOGS}/{name}.log" for name in failed)]), file=sys.stderr)
-    return EXIT_INTERRUPTED if EXIT_INTERRUPTED in failed.values() else max(next(iter(failed.values())), 1)
+    _say("\n".join(["not done, see:", *(f"  {LOGS}/{step}.log" for step in failed)]))
+    # One that had only just begun is ended by the signal, and has nothing to save.
+    return EXIT_INTERRUPTED if stop_requested() else max(next(iter(failed.values())), 1)
+
+
+def _run(specs: Sequence[dict[str, Any]], options: Sequence[str], kept: Path, stop_requested: Any) -> dict[str, int]:
+    """Run steps at the same time, and keep what each leaves; return their exit codes."""
+    waiting: dict[str, tuple[dict[str, Any], subprocess.Popen]] = {}
+    codes: dict[str, int] = {}
+    try:
+        for spec in specs:
+            waiting[f"{spec['kind']}/{spec['id']}"] = spec, _start(spec, options)
+        told = False
+        while waiting:
+            if stop_requested() and not told:
+                told = True
+                for _, process in waiting.values():
+                    process.terminate()
+            for step, (spec, process) in list(waiting.items()):
+                if process.poll() is None:
+                    continue
+                del waiting[step]
+                codes[step] = process.returncode
+                _say(f"{step}: exit code {process.returncode}")
+                if process.returncode == 0:
+                    # A full disk must not end the others.
+                    with contextlib.suppress(UserError):
+                        link_files([*OUTPUTS[spec["kind"]], RECEIPT], Path("runs", step), kept / step)
+            time.sleep(LOOK_SECONDS)
+    finally:
+        for _, process in waiting.values():
+            process.terminate()
+        for _, process in waiting.values():
+            process.wait()
+    return codes
 
 
 def _start(spec: dict[str, Any], options: Sequence[str]) -> subprocess.Popen:
-    log = LOGS / f"{_name(spec)}.log"
+    log = LOGS / spec["kind"] / f"{spec['id']}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "gendistill", spec["kind"], "--spec", "@/dev/stdin", *options]
     with open(log, "w") as errors:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, text=True)
-    with process.stdin as pipe:
+    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(json.dumps(spec))
     return process
 
 
-def keep(spec: dict[str, Any]) -> None:
-    """Keep what a finished step left, apart from where Snakemake removes it."""
-    link_files(_files(spec), Path("runs", _name(spec)), _kept(spec))
+def restore_kept() -> None:
+    """Put back what jobs that failed had kept, and keep it no longer; for the start of Snakemake."""
+    for kept in KEPT.glob("*"):
+        if not is_locked(kept):
+            _restore(kept)
+            shutil.rmtree(kept, ignore_errors=True)
 
 
-def restore_kept(spec: dict[str, Any]) -> None:
-    """Put what was kept of a step back into its folder."""
-    if (_kept(spec) / RECEIPT).exists():
-        link_files(_files(spec), _kept(spec), Path("runs", _name(spec)))
+def _restore(kept: Path) -> None:
+    """Put back those of the kept steps that are not there any more, if they are whole."""
+    for receipt in kept.glob(f"*/*/{RECEIPT}"):
+        source = receipt.parent
+        target = Path("runs", source.relative_to(kept))
+        with contextlib.suppress(UserError, OSError, KeyError):
+            outputs = read_receipt(source)["outputs"]
+            if all((target / name).exists() for name in (*outputs, RECEIPT)):
+                continue
+            if all(sha256(source / name) == output["sha256"] for name, output in outputs.items()):
+                link_files([*outputs, RECEIPT], source, target)
 
 
-def forget(spec: dict[str, Any]) -> None:
-    """Keep what a step left no longer."""
-    shutil.rmtree(_kept(spec), ignore_errors=True)
-
-
-def _files(spec: dict[str, Any]) -> list[str]:
-    return [*OUTPUTS[spec["kind"]], RECEIPT]
-
-
-def _kept(spec: dict[str, Any]) -> Path:
-    return CACHE / "kept" / _name(spec)
-
-
-def _name(spec: dict[str, Any]) -> str:
-    return f"{spec['kind']}/{spec['id']}"
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -68,6 +68,7 @@ def uses_gpu(step):
 def predicted(names, attempt):
     """What a job is predicted to need that does these steps at the same time; None if the work of one is not known yet."""
     steps = [PLAN.steps[name] for name in names]
+    tell_of_counting()
     jobs = [job_of(PLAN, step, uses_gpu(step), SITE and SITE.device, attempt) for step in steps]
     if None in jobs:
         return None
@@ -75,6 +76,13 @@ def predicted(names, attempt):
     if ON_LOGIN_NODE and attempt == 1:
         tell_what_is_too_small(names, job, of_site(steps, "slurm_partition"))
     return job
+
+
+@functools.cache
+def tell_of_counting():
+    """Say once why nothing happens for a while, where nothing was ever counted."""
+    if not (CACHE / "costs.json").exists():
+        logger.info("Counting the work of each network: once, up to two minutes for all published tables.")
 
 
 def tell_what_is_too_small(names, job, partition):

@@ -19,8 +19,6 @@ for NAME, STEPS in SIBLINGS.items():
             **resources_of_jobs(lambda wildcards, steps=STEPS: steps, NEEDS[STEPS[0].kind]),
         params:
             steps=lambda wildcards, name=NAME: siblings_file(name),
-            options=lambda wildcards, step=STEPS[0]: f"{options_of(step)} --threads {threads_of_step(step)}",
+            options=lambda wildcards, threads, steps=STEPS: f"{options_of(steps[0])} --threads {max(threads // len(steps), 1)}",
         shell:
             "python -m gendistill siblings {params.steps} {params.options} 2> {log}"
-
-    workflow.ruleorder(NAME, STEPS[0].kind)

@@ -4,8 +4,8 @@ Expected seconds are for costs; a prediction is for a job, which must not run ou
 
 - time: `TIME_MARGIN` times the expected seconds, and `TIME_RESERVE`;
 - memory: the process and `MEMORY_RESERVE_MB`; soft labels, whose mapped pages count as resident; and, `MEMORY_MARGIN` times,
-  the data set `DATA_COPIES` times and the largest of what its statistics take (`STATISTICS`), what the network takes (images with
-  their padding, and `GAPS_OF_HEAP` times weights, each `WEIGHT_COPIES` times, and activations of a batch), and logits of a split;
+  the data set `DATA_COPIES` times and the larger of what the network takes (images with their padding, and `GAPS_OF_HEAP` times
+  weights, each `WEIGHT_COPIES` times, and activations of a batch), and logits of a split;
 - GPU memory: the context, data set, weights and activations, `MEMORY_MARGIN` times, and `WORKSPACE_MB` for cuDNN;
 - disk: large files, and the state to resume from.
 
@@ -27,8 +27,6 @@ MEMORY_RESERVE_MB = 200.0
 MEMORY_GROWTH = 1.5
 # What is freed leaves gaps in the heap of a C library: measured, a training took 1.4 to 1.75 times its activations.
 GAPS_OF_HEAP = 1.6
-# Standard deviations of pixels are computed in float64: 8 bytes for each byte of a training image.
-STATISTICS = 8
 # As mapped file and as arrays; a data set that is made, as arrays that are put together and as the content of its file.
 DATA_COPIES = 2.5
 # Weights, gradients, momenta, weights in bfloat16, and a copy of weights and momenta while they are saved.
@@ -116,7 +114,7 @@ def _memory_mb(work: Work, calibration: Calibration, on_gpu: bool) -> float:
     if on_gpu:
         # While it is saved.
         network = 3 * WEIGHT_BYTES * work.counts.parameters if work.counts else 0
-    used_in_turn = max(STATISTICS * work.train_bytes, network + work.waiting_bytes, LOGIT_BYTES * work.logits)
+    used_in_turn = max(network + work.waiting_bytes, LOGIT_BYTES * work.logits)
     held = DATA_COPIES * work.data_bytes + used_in_turn
     return calibration.base_memory_mb + MEMORY_RESERVE_MB + (MEMORY_MARGIN * held + work.mapped_bytes) / MB
 

@@ -59,7 +59,6 @@ class Work:
         passes: what goes through a network forward only: evaluation, soft labels, a teacher online.
         precision: the setting of the recipe of the network that is trained.
         data_bytes: of the data set, which is in memory; of one on disk, its index; of a store of images, nothing.
-        train_bytes: of the training images among them, where their mean and standard deviation are computed.
         view_bytes: of the training images with the padding that views are cut from.
         waiting_bytes: of images that are decoded before they are used.
         logits: numbers of the logits of a whole split, which are kept together.
@@ -84,7 +83,6 @@ class Work:
     passes: tuple[Pass, ...] = ()
     precision: str = "auto"
     data_bytes: int = 0
-    train_bytes: int = 0
     view_bytes: int = 0
     waiting_bytes: int = 0
     logits: int = 0
@@ -222,7 +220,7 @@ def _soft_labels(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
         streams, unrolled = step.settings["batch_size"], UNROLLED_STEPS
         looked, batch = (data.counts["train"] - 1) // streams * streams, streams * UNROLLED_STEPS
     return {
-        **_in_memory(data, step.settings if data.shape else {}, statistics=False),
+        **_in_memory(data, step.settings if data.shape else {}),
         "passes": (Pass(counts, looked, batch, precision, unrolled),),
         "read_bytes": data.file_bytes + counts.state_bytes,
         "written": {"softlabels.npy": looked * data.classes * SOFT_LABEL_BYTES},
@@ -238,7 +236,7 @@ def _evaluation(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     counts = networks[0][0]
     svm = data.counts["train"] * counts.features * data.classes * SVM_OPERATIONS if step.kind == "transfer" else 0
     return {
-        **_in_memory(data, {}, statistics=step.kind == "agreement"),
+        **_in_memory(data, {}),
         "logits": _largest_split(data) * max(data.classes, counts.features),
         "passes": tuple(Pass(each, times * images, EVALUATION_BATCH, precision) for each, precision in networks),
         "read_bytes": data.file_bytes + sum(each.state_bytes for each, _ in networks),
@@ -252,11 +250,9 @@ def _largest_split(data: Size) -> int:
     return max(count for split, count in data.counts.items() if split != "train" or not data.on_disk)
 
 
-def _in_memory(data: Size, views: dict[str, Any], batch: int = EVALUATION_BATCH, statistics: bool = True) -> dict[str, Any]:
-    """What is in memory of a data set of which batches are taken.
-
-    `views` says with how much padding training images are held, if it is not empty; `statistics`, whether the mean and the
-    standard deviation of training images are computed.
+def _in_memory(data: Size, views: dict[str, Any], batch: int = EVALUATION_BATCH) -> dict[str, Any]:
+    """What is in memory of a data set of which batches are taken; `views` says with how much padding training images are held, if
+    it is not empty.
     """
     found = {"data_bytes": data.file_bytes if data.store is None else 0}
     if data.on_disk:
@@ -264,7 +260,6 @@ def _in_memory(data: Size, views: dict[str, Any], batch: int = EVALUATION_BATCH,
     elif data.shape:
         channels, height, width = data.shape
         pad, train = views.get("pad", 0), data.counts["train"]
-        found["train_bytes"] = train * math.prod(data.shape) if statistics else 0
         found["view_bytes"] = train * channels * (height + 2 * pad) * (width + 2 * pad) if views else 0
     return found
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from gendistill.errors import SettingError
 from gendistill.plan import evaluations
-from gendistill.plan.network import Network, check_medium, check_recipe
+from gendistill.plan.network import Network, check_medium, check_processes, check_recipe
 from gendistill.plan.plan import Study
 from gendistill.plan.runs import add_dataset, add_scratch
 from gendistill.plan.scale import scaled
@@ -151,6 +151,7 @@ def _transferred(study: Study, source: dict[str, Any], role: str, own: Network, 
     check_group("recipe", recipe, study.where)
     recipe = scaled("recipe", recipe, study.settings["scale"])
     check_recipe(recipe, target.settings, study.where)
+    check_processes(recipe, study.settings["runtime"]["processes"], study.where)
     return evaluations.add_fine_tune(study, role, network, target, recipe, seed)
 
 

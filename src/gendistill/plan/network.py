@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gendistill.batches import micro_batch_size
 from gendistill.errors import SettingError
 from gendistill.plan.settings import Settings
 
@@ -65,11 +66,7 @@ def check_recipe(recipe: Settings, dataset: Settings, where: str) -> None:
         SettingError: it is for another medium, asks for other crops than the images get, or divides a batch unevenly.
     """
     check_medium("recipe", recipe, dataset, where)
-    batch, size = recipe["batch_size"], recipe.get("micro_batch")
-    if size and size < batch and batch % size:
-        raise SettingError(
-            f"recipe.micro_batch = {size}: recipe.batch_size = {batch} must be a multiple of it. Set one of the two in {where}."
-        )
+    check_processes(recipe, 1, where)
     if dataset.get("on_disk") and (recipe["pad"], recipe["flip"]) != (0, True):
         raise SettingError(
             f"recipe.pad = {recipe['pad']}, recipe.flip = {recipe['flip']}: images on disk ({dataset['name']}) are augmented by "
@@ -85,14 +82,10 @@ def check_processes(recipe: Settings, processes: int, where: str) -> None:
     """
     if processes > 1 and recipe.get("medium") == "text":
         raise SettingError(f"runtime.processes = {processes}: a language model is trained by one process. Set it to 1 in {where}.")
-    batch, size = recipe["batch_size"], recipe.get("micro_batch")
-    parts = batch // min(size or batch, batch)
-    if processes > parts:
-        raise SettingError(
-            f"recipe.micro_batch = {size}: a batch of recipe.batch_size = {batch} comes in {parts} part(s), too few "
-            f"for runtime.processes = {processes}. Set recipe.micro_batch to {max(batch // processes, 1)} or less (batch norm then "
-            f"takes its statistics over as many images), or runtime.processes to {parts}, in {where}."
-        )
+    try:
+        micro_batch_size(recipe, processes)
+    except SettingError as error:
+        raise SettingError(f"{error} Both are set in {where}.") from error
 
 
 def check_medium(group: str, settings: Settings, dataset: Settings, where: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gendistill.errors import UserError
 from gendistill.files import write_bytes
-from gendistill.plan.canonical import digest
+from gendistill.plan.canonical import canonical_json, digest
 from gendistill.plan.paths import CACHE
 from gendistill.plan.plan import Plan
 from gendistill.plan.step import NETWORKS, Step
@@ -42,10 +42,11 @@ def siblings(plan: Plan, waiting: Collection[str]) -> dict[str, list[Step]]:
         }
         return digest([step.kind, settings, step.code, inputs])
 
-    alike: dict[str, list[Step]] = defaultdict(list)
+    alike: dict[tuple[str, str], list[Step]] = defaultdict(list)
     for step in plan.steps.values():
         if step.kind in NETWORKS and step.name in waiting:
-            alike[likeness(step.name)].append(step)
+            # One job has one device and one number of threads.
+            alike[likeness(step.name), canonical_json(plan.runtime[step.name])].append(step)
     found = {}
     for steps in alike.values():
         at_a_time = plan.runtime[steps[0].name]["side_by_side"]
@@ -65,9 +66,7 @@ def siblings_file(name: str) -> Path:
 def write_siblings(found: dict[str, list[Step]]) -> None:
     """Leave the specs of siblings for the jobs that train them."""
     for name, steps in found.items():
-        content = f"[{', '.join(step.to_json() for step in steps)}]".encode()
-        if not siblings_file(name).exists():
-            write_bytes(siblings_file(name), content)
+        write_bytes(siblings_file(name), f"[{', '.join(step.to_json() for step in steps)}]".encode())
 
 
 def names_of_siblings(name: str) -> list[str]:
@@ -89,8 +88,8 @@ def read_siblings(plan: Plan, arguments: Sequence[str]) -> dict[str, list[Step]]
     for name in dict.fromkeys(re.findall(r"\bsiblings_[0-9a-f]{10}\b", " ".join(arguments))):
         try:
             found[name] = [plan.steps[each] for each in names_of_siblings(name)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{name}: settings or code were changed after this job was submitted ({error!r}). Run snakemake again."
-            ) from error
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{siblings_file(name)} cannot be read: {error}. Run snakemake again, which makes it.") from error
+        except KeyError as error:
+            raise UserError(f"{name}: settings or code were changed after this job was submitted. Run snakemake again.") from error
     return found

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
+from gendistill.batches import micro_batch_size
 from gendistill.data.sources import Source
 from gendistill.data.views import draw_order
 from gendistill.errors import DivergedError, InterruptedTraining, SettingError
 from gendistill.networks.trained import Description, forward_with_maps, logits_of
 from gendistill.precision import autocast
-from gendistill.training.micro_batches import Buffers, micro_batch_size, share_out
+from gendistill.training.micro_batches import Buffers, share_out
 from gendistill.training.schedule import learning_rate
 from gendistill.training.teacher import Teacher
 
