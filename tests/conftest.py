@@ -1,9 +1,11 @@
 """A copy of the project with a tiny chain, for tests that run it for real."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +36,16 @@ lineages:
   line: {}
 """
 # Modules that take longest: begun first, so that no worker waits for one at the end.
-LONG = ("test_smoke_papers", "test_identity", "test_sharing_clone", "test_side_by_side", "test_interruption")
+LONG = (
+    "test_smoke_papers",
+    "test_identity",
+    "test_sharing_clone",
+    "test_interruption",
+    "test_side_by_side",
+    "test_training_distributed_steps",
+    "test_repository",
+    "test_sharing_history",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -117,11 +128,23 @@ def checkout(tmp_path) -> Checkout:
     return copy_project(tmp_path / "project")
 
 
+def made_once(name: str, make: Callable[[Path], object], parent: Path) -> Path:
+    """A folder that the first of several workers makes, for all of them; `parent` is the base of one's temporary folders."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        parent = parent.parent
+    folder, done = parent / name, parent / f"{name}.done"
+    with open(parent / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def _finished(tmp_path_factory) -> Checkout:
-    project = copy_project(tmp_path_factory.mktemp("finished") / "project")
-    project.snakemake()
-    return project
+    return Checkout(made_once("finished", lambda folder: copy_project(folder).snakemake(), tmp_path_factory.getbasetemp()))
 
 
 @pytest.fixture

