@@ -1,4 +1,4 @@
-# `make demo` and `make test` need only git, make and Python >= 3.11 with venv.
+# `make demo` and `make test` need only git, make and Python >= 3.11.4 with venv: earlier ones have no filter for archives.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,7 +38,7 @@ smoke-papers: $(READY)
 
 # torch goes first, and alone: nothing else may choose its build.
 $(READY): requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or later is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --quiet $$(grep '^torch==' requirements.lock)
 	$(BIN)/pip install --disable-pip-version-check --quiet -r requirements.lock
