@@ -51,14 +51,15 @@ def test_setting_put_back_trains_nothing_and_shows_the_old_results(finished):
 
 
 def test_swapped_values_of_two_settings_are_rebuilt(finished):
-    text = "[0.6, 0.6, 0.6, 0.6, 0.6]"
-    finished.edit("config/experiment/tiny.yaml", text, f"{text}\n  temperature: 0.5")
+    text = "[0.6, 0.6]"
+    finished.edit("config/experiment/tiny.yaml", "generations: 5", "generations: 2")
+    finished.edit("config/experiment/tiny.yaml", "[0.6, 0.6, 0.6, 0.6, 0.6]", f"{text}\n  temperature: 0.5")
     first = planned(finished)
     finished.edit("config/experiment/tiny.yaml", f"{text}\n  temperature: 0.5", "0.5\n  temperature: 0.6")
-    assert first["generation"] == 5
+    assert first["generation"] == 2
     finished.snakemake()
     finished.edit("config/experiment/tiny.yaml", "0.5\n  temperature: 0.6", "0.6\n  temperature: 0.5")
-    assert planned(finished)["generation"] == 5
+    assert planned(finished)["generation"] == 2
 
 
 def test_touched_files_rebuild_nothing(finished):

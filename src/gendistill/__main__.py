@@ -102,7 +102,7 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
 
 def _read_amounts(text: str) -> dict[str, str | float]:
     pairs = (pair.partition("=") for pair in text.split(","))
-    return {key: value if key == "device" else float(value) for key, _, value in pairs}
+    return {key: value if key == "device" else json.loads(value) for key, _, value in pairs}
 
 
 def _read_spec(text: str) -> dict[str, Any]:
