@@ -182,12 +182,14 @@ def test_snakemake_that_was_killed_picks_up_its_jobs(project, undisturbed):
 def test_two_seeds_share_one_job_and_its_gpu(project):
     project.edit("config/experiment/tiny.yaml", "generations: 2", "generations: 1\nseeds: [0, 1]\nruntime: { side_by_side: 2 }")
     project.edit("config/experiment/tiny.yaml", "[0.6, 0.6]", "0.6")
-    project.finish(project.start("--until", "softlabels", experiments="tiny"))
-    assert not project.jobs_of("patriarch")
-    (job,) = project.jobs_of("siblings")
-    found = about(job)
-    assert found["JobState"] == "COMPLETED" and found["TresPerJob"] == "gres:gpu:1" and found["NumCPUs"] == "2"
-    assert len(project.steps("patriarch")) == len(project.steps("softlabels")) == 2
+    project.finish(project.start(experiments="tiny"))
+    assert not project.jobs_of("patriarch") and not project.jobs_of("generation")
+    # The patriarchs', and then the first generations'.
+    for job in project.jobs_of("siblings"):
+        found = about(job)
+        assert found["JobState"] == "COMPLETED" and found["TresPerJob"] == "gres:gpu:1" and found["NumCPUs"] == "2"
+    assert len(project.jobs_of("siblings")) == 2
+    assert len(project.steps("patriarch")) == len(project.steps("generation")) == 2
 
 
 @pytest.mark.parametrize(
