@@ -35,6 +35,23 @@ objective:
 lineages:
   line: {}
 """
+# About 15 s of training, with a checkpoint each epoch.
+LONG_TRAINING = """\
+# @package _global_
+defaults:
+  - override /dataset: npz
+  - override /recipe: digits
+dataset:
+  path: tiny.npz
+recipe:
+  epochs: 400
+  pad: 1
+  precision: float32
+  evaluate_every: 100
+generations: 0
+lineages:
+  long: {}
+"""
 # Modules that take longest: begun first, so that no worker waits for one at the end.
 LONG = (
     "test_smoke_papers",

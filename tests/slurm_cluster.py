@@ -14,23 +14,6 @@ from pathlib import Path
 from tests.conftest import ROOT, Checkout
 
 SITE = "partition: main\naccount: none\ngpu_type: any\n"
-# About 15 s of training, with a checkpoint each epoch.
-LONG = """\
-# @package _global_
-defaults:
-  - override /dataset: npz
-  - override /recipe: digits
-dataset:
-  path: tiny.npz
-recipe:
-  epochs: 400
-  pad: 1
-  precision: float32
-  evaluate_every: 100
-generations: 0
-lineages:
-  long: {}
-"""
 
 
 @dataclass

@@ -10,27 +10,12 @@ from pathlib import Path
 
 import pytest
 
-EXPERIMENT = """\
-# @package _global_
-defaults:
-  - override /dataset: npz
-  - override /recipe: digits
-dataset:
-  path: tiny.npz
-recipe:
-  epochs: 400
-  pad: 1
-  precision: float32
-  evaluate_every: 100
-generations: 0
-lineages:
-  long: {}
-"""
+from tests.conftest import LONG_TRAINING
 
 
 @pytest.fixture
 def long_training(checkout):
-    (checkout.folder / "config/experiment/long.yaml").write_text(EXPERIMENT)
+    (checkout.folder / "config/experiment/long.yaml").write_text(LONG_TRAINING)
     return checkout
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from gendistill.cost.jobs import SNAKEMAKES_MB
 from gendistill.cost.predict import TIME_MARGIN, TIME_RESERVE
-from tests.conftest import ROOT, TINY, copy_project
-from tests.slurm_cluster import LONG, SITE, OnSlurm, about, slurm, wait_for
+from tests.conftest import LONG_TRAINING, ROOT, TINY, copy_project
+from tests.slurm_cluster import SITE, OnSlurm, about, slurm, wait_for
 from tests.tiny_project import assert_explained
 
 pytestmark = pytest.mark.slurm
@@ -39,7 +39,7 @@ def cluster(tmp_path_factory):
 def project(cluster, tmp_path):
     project = OnSlurm(copy_project(tmp_path / "project").folder)
     (project.folder / "profiles/slurm/site.yaml").write_text(SITE)
-    (project.folder / "config/experiment/long.yaml").write_text(LONG)
+    (project.folder / "config/experiment/long.yaml").write_text(LONG_TRAINING)
     (project.folder / "config/experiment/tiny.yaml").write_text(TINY.replace("5", "2").replace("0.6, 0.6, 0.6, ", ""))
     yield project
     for job in slurm("squeue", "--noheader", "--format=%i").split():
@@ -51,7 +51,7 @@ def project(cluster, tmp_path):
 def undisturbed(cluster, tmp_path_factory):
     """The weights of the long training without Slurm, by their hash."""
     project = OnSlurm(copy_project(tmp_path_factory.mktemp("undisturbed") / "project").folder)
-    (project.folder / "config/experiment/long.yaml").write_text(LONG)
+    (project.folder / "config/experiment/long.yaml").write_text(LONG_TRAINING)
     project.snakemake("--until", "patriarch", experiments="long")
     return project.weights()
 
