@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-team test-slurm smoke-papers bench-sharing bench-images papers lint format rulegraph artifacts clean-environment
+.PHONY: demo test test-slow test-team test-slurm smoke-papers bench bench-sharing bench-images papers lint format rulegraph artifacts clean-environment
 
 demo: $(READY)
 	$(BIN)/snakemake
@@ -23,6 +23,10 @@ test-team: $(READY)
 # A real one-node Slurm, installed and started for it and stopped again: needs root on Debian.
 test-slurm: $(READY)
 	$(BIN)/pytest -m slurm --durations=12
+
+# How fast students learn, beside torchdistill, which goes into .bench/ the first time. Options: BENCH='--device cuda'.
+bench: $(READY)
+	$(BIN)/python -m tests.bench_training $(BENCH)
 
 # share, push, pull and a run with nothing to do, with 1,000 networks of small files.
 bench-sharing: $(READY)
