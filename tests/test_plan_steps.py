@@ -28,14 +28,17 @@ def plan_of(settings, **changes):
     return plan
 
 
-def test_students_read_the_soft_labels_of_their_teacher(settings):
-    plan = plan_of(settings, teacher=["previous", 0, "previous"])
+@pytest.mark.parametrize(("epochs", "labels"), [(15, 3), (40, 2)])
+def test_students_read_the_soft_labels_of_their_teacher(settings, epochs, labels):
+    """In 40 epochs they draw most views, so that all of them are dumped, once for both generations that have one teacher."""
+    recipe = {**settings["recipe"], "epochs": epochs}
+    plan = plan_of(settings, teacher=["previous", 0, "previous"], recipe=recipe)
     names = [plan.roles[f"demo-line-gen{k}-seed0"] for k in range(4)]
     for k, teacher in ((1, 0), (2, 0), (3, 2)):
         inputs = plan.steps[names[k]].inputs
         assert inputs.keys() == {"dataset", "softlabels"}
         assert plan.steps[inputs["softlabels"]].inputs["teacher"] == names[teacher]
-    assert len(plan.of_kind("softlabels")) == 2
+    assert len(plan.of_kind("softlabels")) == labels
 
 
 def test_students_of_an_online_teacher_read_the_teacher(settings):

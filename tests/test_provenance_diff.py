@@ -57,7 +57,7 @@ def test_two_seeds(roles):
     assert found.pop("first") == [f"runs/{roles[one]} ({one})"]
     assert found.pop("second") == [f"runs/{roles[other]} ({other})"]
     assert found == {
-        "seed": ["0 | 1 (patriarch, generation 1 to 3)"],
+        "seed": ["0 | 1 (patriarch, soft labels of patriarch, generation 1 to 3, soft labels of generation 1 to 2)"],
         "metrics": [f"{metric} 7.00 | 7.25 (+0.25)" for metric in METRICS],
         "equal": ["settings, code, data, environment, the very steps that both come from (data set mnist5k)"],
     }

@@ -338,6 +338,17 @@ def test_lineages_with_the_same_patriarch_share_it():
     assert len(plan.of_kind("patriarch")) == 2 * 3
 
 
+def test_soft_labels_are_those_of_the_views_that_students_draw_where_these_are_few():
+    plan = plan_of("+lineages.other.generations=2", "+lineages.other.objective=tolerant", "scratch=0")
+    for k in (0, 1):
+        labels = plan.steps[plan.roles[f"demo-ban-softlabels{k}-seed1"]]
+        assert labels.settings == {"pad": 2, "flip": False, "seed": 1, "generation": k + 1, "epochs": 15}
+    half = plan_of("objective=kd", "objective.distil_until=0.5", "seeds=[0]").of_kind("softlabels")[0]
+    assert half.settings["epochs"] == 8
+    many = plan_of("recipe.epochs=17")
+    assert {tuple(step.settings) for step in many.of_kind("softlabels")} == {("pad", "flip")}
+
+
 def test_the_first_network_from_scratch_is_the_patriarch():
     plan = plan_of()
     assert plan.roles["demo-scratch-net0-seed1"] == plan.roles["demo-ban-gen0-seed1"]

@@ -14,12 +14,15 @@ from gendistill.errors import InterruptedTraining, UserError
 from gendistill.networks.trained import Description, load_network, save_network
 from gendistill.runtime import Runtime
 from gendistill.softlabels import dump
-from gendistill.softlabels.store import open_store
+from gendistill.softlabels.extent import draws_few, expected_views
+from gendistill.softlabels.store import drawn_views, open_store
 from gendistill.training.teacher import online_teacher, stored_teacher
 
 IMAGES, CLASSES, PAD, VIEWS = 6, 3, 2, 50
 SHAPE = (IMAGES, VIEWS, CLASSES)
 SETTINGS = {"pad": PAD, "flip": True, "precision": "float32"}
+EPOCHS = 7
+OF_SOME_EPOCHS = {"pad": PAD, "flip": True, "seed": 3, "generation": 2, "epochs": EPOCHS}
 NETWORK = {"name": "resnet8", "_target_": "gendistill.networks.resnet.ResNet", "depth": 8, "shortcut": "A", "width": 4}
 CPU = torch.device("cpu")
 
@@ -62,7 +65,7 @@ def made(tmp_path_factory):
     inputs = {"dataset": root / "dataset", "teacher": root / "teacher"}
     metrics = dump.dump_soft_labels(SETTINGS, inputs, root / "store", Runtime("cpu"))
     write_receipt(root / "store", "softlabels.npy")
-    assert metrics == {"images": IMAGES, "views": VIEWS}
+    assert metrics == {"images": IMAGES, "views": VIEWS, "dumped": IMAGES * VIEWS}
     return root, inputs, pixels
 
 
@@ -70,6 +73,18 @@ def made(tmp_path_factory):
 def store(made, tmp_path):
     """A copy of the store to damage."""
     return shutil.copytree(made[0] / "store", tmp_path / "store")
+
+
+def need_no_draws():
+    raise AssertionError("the store has all views")
+
+
+def views_seen(seed=3, generation=2, epochs=EPOCHS):
+    """The views of each image that a student draws: a NumPy generator of its own, keyed by a hash, for each epoch."""
+    purpose = json.dumps(["views", seed, generation, 0]).encode()
+    key = int.from_bytes(hashlib.sha256(purpose).digest()[:16], "little")
+    numbers = [np.random.Philox(key=key, counter=[0, epoch, 0, 0]).random_raw(IMAGES) for epoch in range(epochs)]
+    return [sorted({int(numbers[epoch][image]) % VIEWS for epoch in range(epochs)}) for image in range(IMAGES)]
 
 
 def view_of(image, number):
@@ -111,7 +126,7 @@ def test_stored_and_online_teacher_agree_on_every_view(made):
     images, views = torch.from_numpy(pairs).unbind(1)
     shown = torch.from_numpy(pixels)
     shown = ViewSpace(PAD, True).take(ViewSpace(PAD, True).windows(shown), images, views)
-    stored, _ = stored_teacher(root / "store", SHAPE, CPU)(images, views, shown)
+    stored, _ = stored_teacher(root / "store", SHAPE, CPU, need_no_draws)(images, views, shown)
     online, _ = online_teacher(*load_network(inputs["teacher"], CPU), with_maps=False)(images, views, shown)
     for logits in (stored, online):
         assert (logits.dtype, logits.shape) == (torch.float32, (IMAGES * VIEWS, CLASSES))
@@ -162,7 +177,9 @@ def test_outputs_too_large_for_float16_are_refused(made, tmp_path):
 
 
 def test_a_good_store_opens(store):
-    assert open_store(store, SHAPE).shape == SHAPE
+    logits, rows = open_store(store, SHAPE, need_no_draws)
+    assert rows is None
+    assert np.array_equal(logits, np.load(store / "softlabels.npy").reshape(-1, CLASSES))
 
 
 def truncate(path):
@@ -183,25 +200,74 @@ def remove(path):
 def test_a_damaged_store_is_refused(store, damage):
     damage(store / "softlabels.npy")
     with pytest.raises(UserError, match=r"softlabels\.npy is (corrupt|missing)"):
-        stored_teacher(store, SHAPE, CPU)
+        stored_teacher(store, SHAPE, CPU, need_no_draws)
 
 
 @pytest.mark.parametrize("shape", [(IMAGES + 1, VIEWS, CLASSES), (IMAGES, VIEWS // 2, CLASSES), (IMAGES, VIEWS, CLASSES + 1)])
 def test_a_store_of_another_shape_is_refused(store, shape):
     with pytest.raises(UserError, match="must be float16 of shape"):
-        stored_teacher(store, shape, CPU)
+        stored_teacher(store, shape, CPU, need_no_draws)
 
 
 def test_a_store_of_another_number_format_is_refused(store):
     np.save(store / "softlabels.npy", np.zeros(SHAPE, np.float32))
     write_receipt(store, "softlabels.npy")
     with pytest.raises(UserError, match="is float32"):
-        stored_teacher(store, SHAPE, CPU)
+        stored_teacher(store, SHAPE, CPU, need_no_draws)
 
 
-def test_a_check_confirms_a_good_store(made):
+@pytest.fixture(scope="module")
+def few(made, tmp_path_factory):
+    """The folder of a store that has only the views that some students draw."""
+    folder = tmp_path_factory.mktemp("few")
+    metrics = dump.dump_soft_labels(OF_SOME_EPOCHS, made[1], folder, Runtime("cpu"))
+    write_receipt(folder, "softlabels.npy")
+    assert metrics == {"images": IMAGES, "views": VIEWS, "dumped": sum(map(len, views_seen()))}
+    return folder
+
+
+def test_a_dump_for_some_epochs_has_the_views_that_are_drawn_in_them_and_no_other(made, few):
+    stored, everything = np.load(few / "softlabels.npy"), np.load(made[0] / "store" / "softlabels.npy")
+    expected = np.concatenate([everything[image, views] for image, views in enumerate(views_seen())])
+    assert stored.dtype == np.float16
+    assert len(expected) < IMAGES * EPOCHS
+    assert same_to_float16(stored, expected.astype(np.float64))
+
+
+def test_a_student_finds_each_view_that_it_draws(made, few):
+    root = made[0]
+    teachers = [
+        stored_teacher(root / "store", SHAPE, CPU, need_no_draws),
+        stored_teacher(few, SHAPE, CPU, lambda: drawn_views(3, 2, EPOCHS, IMAGES, ViewSpace(PAD, True))),
+    ]
+    pairs = np.random.default_rng(2).permutation([(i, v) for i, views in enumerate(views_seen()) for v in views])
+    images, views = torch.from_numpy(pairs).unbind(1)
+    (every, _), (found, maps) = (teacher(images, views, torch.empty(0)) for teacher in teachers)
+    assert (found.dtype, found.shape, maps) == (torch.float32, (len(pairs), CLASSES), [])
+    assert same_to_float16(found.numpy(), every.double().numpy())
+    missing = next(view for view in range(VIEWS) if view not in views_seen()[0])
+    with pytest.raises(IndexError):
+        teachers[1](torch.tensor([0]), torch.tensor([missing]), torch.empty(0))
+
+
+@pytest.mark.parametrize("other", [(4, 2, EPOCHS), (3, 1, EPOCHS), (3, 2, EPOCHS + 1)])
+def test_a_store_for_other_students_is_refused(few, other):
+    with pytest.raises(UserError, match=r"must be float16 of shape \(rows, classes\)"):
+        stored_teacher(few, SHAPE, CPU, lambda: drawn_views(*other, IMAGES, ViewSpace(PAD, True)))
+
+
+def test_few_views_are_those_of_which_a_mean_student_draws_at_most_half():
+    counts = [len(set(np.random.default_rng(i).integers(162, size=111))) for i in range(2000)]
+    assert expected_views(111, 4, True) == pytest.approx(np.mean(counts), abs=1)
+    assert [draws_few(epochs, 4, True) for epochs in (0, 1, 111, 112, 200)] == [False, True, True, False, False]
+    assert not draws_few(1, 0, False)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_check_confirms_a_good_store(made, few, whole):
     root, inputs, _ = made
-    found = dump.check_soft_labels(SETTINGS, inputs, root / "store", "cpu", samples=200)
+    settings, folder = (SETTINGS, root / "store") if whole else (OF_SOME_EPOCHS, few)
+    found = dump.check_soft_labels(settings, inputs, folder, "cpu", samples=200)
     assert found["samples"] == 200
     assert found["share_equal"] > 0.9
     assert found["largest_difference_in_float16_spacings"] < 1000

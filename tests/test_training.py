@@ -255,6 +255,21 @@ def test_stored_and_online_soft_labels_give_the_same_student(dataset, teacher, t
     assert np.abs(stored["classifier.weight"] - start["classifier.weight"]).max() > 0.05
 
 
+@pytest.mark.parametrize("distil_until", [1.0, 0.5])
+def test_a_student_is_the_same_from_the_labels_of_the_views_that_it_draws(dataset, teacher, tmp_path, distil_until):
+    every = np.load(teacher["softlabels"] / "softlabels.npy")
+    drawn = np.zeros(every.shape[:2], bool)
+    # Three epochs: half of them, rounded to even, are two.
+    for epoch in range(EPOCHS if distil_until == 1 else 2):
+        drawn[np.arange(COUNT), draw_views(derive_key("views", 5, 1, 0), epoch, COUNT, ViewSpace(PAD, True))] = True
+    np.save(tmp_path / "softlabels.npy", every[drawn])
+    write_receipt(tmp_path, "softlabels.npy")
+    objective = {**FROM_TEACHER, "distil_until": distil_until}
+    for name, folder in (("every", teacher["softlabels"]), ("few", tmp_path)):
+        train(tmp_path / name, dataset, objective, inputs={"softlabels": folder}, seed=5, generation=1)
+    assert_same_bits(tmp_path / "every", tmp_path / "few")
+
+
 def weights_at_start(dataset, teacher, tmp_path):
     train(tmp_path / "start", dataset, FROM_TEACHER, FROZEN, inputs={"softlabels": teacher["softlabels"]}, generation=1)
     return weights(tmp_path / "start")

@@ -8,6 +8,7 @@ from gendistill.cost.counts import Counts, counts_of
 from gendistill.cost.data import Size, size_of
 from gendistill.plan import Plan, Step
 from gendistill.plan.step import NETWORKS, SHARED_OUT
+from gendistill.softlabels.extent import distilled_epochs, expected_views, view_count
 
 # The kinds of step that compute with a network, on a GPU where there is one.
 COMPUTES = (*NETWORKS, "softlabels", "language_softlabels", "transfer", "statistics", "agreement", "class_structure")
@@ -169,9 +170,8 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     if "softlabels" in step.inputs:
         mapped = _soft_labels(plan, _input(plan, step, "softlabels"), data)["written"]["softlabels.npy"]
     elif "teacher" in step.inputs:
-        share = step.settings["objective"].get("distil_until", 1.0)
         teacher = _network_of_step(plan, _input(plan, step, "teacher"))
-        epochs = round(share * recipe["epochs"])
+        epochs = distilled_epochs(step.settings["objective"].get("distil_until", 1.0), recipe["epochs"])
         looks.append(Pass(teacher[0], epochs * data.counts["train"], found["batch"], teacher[1], found["unrolled"]))
     return {
         **found,
@@ -214,8 +214,7 @@ def _evaluations(recipe: dict[str, Any]) -> int:
 def _soft_labels(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     counts, precision = _network_of_step(plan, _input(plan, step, "teacher"))
     if data.shape:
-        views = (2 * step.settings["pad"] + 1) ** 2 * (1 + step.settings["flip"])
-        looked, batch, unrolled = data.counts["train"] * views, EVALUATION_BATCH, 1
+        looked, batch, unrolled = round(data.counts["train"] * _dumped_views(**step.settings)), EVALUATION_BATCH, 1
     else:
         streams, unrolled = step.settings["batch_size"], UNROLLED_STEPS
         looked, batch = (data.counts["train"] - 1) // streams * streams, streams * UNROLLED_STEPS
@@ -225,6 +224,11 @@ def _soft_labels(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
         "read_bytes": data.file_bytes + counts.state_bytes,
         "written": {"softlabels.npy": looked * data.classes * SOFT_LABEL_BYTES},
     }
+
+
+def _dumped_views(pad: int, flip: bool, epochs: int | None = None, **_: int) -> float:
+    """The views of each image, on average, that a soft-labels step looks at: those drawn in some epochs, or all."""
+    return view_count(pad, flip) if epochs is None else expected_views(epochs, pad, flip)
 
 
 def _evaluation(plan: Plan, step: Step, data: Size) -> dict[str, Any]:

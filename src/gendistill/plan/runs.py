@@ -9,6 +9,7 @@ from gendistill.plan.plan import Study
 from gendistill.plan.settings import Settings, read_superclasses
 from gendistill.plan.step import FUNCTIONS, Step, make_step
 from gendistill.plan.validate import check_group
+from gendistill.softlabels.extent import distilled_epochs, draws_few
 
 # Reads images that stay in their files; `data.sources` imports it only then.
 ON_DISK = "gendistill.data.on_disk"
@@ -115,6 +116,9 @@ def _add_soft_labels(study: Study, key: str, own: Network, k: int, seed: int, da
     # All that decides which views, or which stretches of text, the student will see.
     names = ("pad", "flip") if kind == "softlabels" else ("batch_size",)
     dump = {name: own.recipe[name] for name in names}
+    epochs = distilled_epochs(own.objective.get("distil_until", 1.0), own.recipe["epochs"])
+    if kind == "softlabels" and draws_few(epochs, **dump):
+        dump |= {"seed": seed, "generation": k, "epochs": epochs}
     slug = teacher.id.rpartition("-")[0]
     labels = make_step(kind, slug, dump, code_of(kind), {"dataset": data, "teacher": teacher})
     # Another student of the same teacher may see other views.

@@ -16,6 +16,8 @@ from gendistill.plan.plan import Plan
 from gendistill.plan.step import NETWORKS, Step
 
 FOLDER = CACHE / "siblings"
+# The kinds of step whose seed is that of a network; the seed of a data set says which images are in it.
+SEEDED = (*NETWORKS, "softlabels")
 
 
 def siblings(plan: Plan, waiting: Collection[str]) -> dict[str, list[Step]]:
@@ -35,7 +37,7 @@ def siblings(plan: Plan, waiting: Collection[str]) -> dict[str, list[Step]]:
     def likeness(name: str) -> str:
         """The same for two steps that differ by the seed only, as do the steps that they read."""
         step = plan.steps[name]
-        settings = {key: value for key, value in step.settings.items() if key != "seed" or step.kind not in NETWORKS}
+        settings = {key: value for key, value in step.settings.items() if key != "seed" or step.kind not in SEEDED}
         inputs: dict[str, Any] = {
             role: likeness(names) if isinstance(names, str) else [likeness(each) for each in names]
             for role, names in step.inputs.items()

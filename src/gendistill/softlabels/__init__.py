@@ -1,1 +1,1 @@
-"""A teacher's outputs on every view of every training image, dumped once."""
+"""A teacher's outputs on the views of the training images, dumped once."""

@@ -15,6 +15,7 @@ from gendistill.data.views import draw_order
 from gendistill.errors import DivergedError, InterruptedTraining, SettingError
 from gendistill.networks.trained import Description, forward_with_maps, logits_of
 from gendistill.precision import autocast
+from gendistill.softlabels.extent import distilled_epochs
 from gendistill.training.micro_batches import Buffers, share_out
 from gendistill.training.schedule import learning_rate
 from gendistill.training.teacher import Teacher
@@ -104,7 +105,7 @@ def fit(
     processes, size = hooks.processes, micro_batch_size(recipe, hooks.processes.count)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     momenta: list[Tensor | None] = [None] * len(weights)
-    last_distilled = round(objective.distil_until * recipe["epochs"])
+    last_distilled = distilled_epochs(objective.distil_until, recipe["epochs"])
     history: list[Row] = []
     first_epoch, first_step, sums = 0, 0, torch.zeros(3, dtype=torch.float64, device=device)
     if resume:

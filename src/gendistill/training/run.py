@@ -12,6 +12,8 @@ from gendistill.errors import SettingError, UserError
 from gendistill.files import write_bytes, write_csv
 from gendistill.networks.trained import Description, load_network, save_network
 from gendistill.precision import choose_device, make_deterministic, number_format
+from gendistill.softlabels.extent import distilled_epochs
+from gendistill.softlabels.store import drawn_views
 from gendistill.targets import instantiate
 from gendistill.training.loop import Hooks, Objective, Row, evaluate, fit, predict
 from gendistill.training.resume import load_resume, save_resume
@@ -53,7 +55,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     torch.manual_seed(keys["initialisation"] % 2**63)
     network = description.build().to(device, memory_format=torch.channels_last)
     objective = _objective(settings["objective"])
-    teacher = _teacher(inputs, description, recipe, objective, len(data.splits["train"]), device)
+    teacher = _teacher(settings, inputs, description, objective, len(data.splits["train"]), device)
     if shares := settings["network"].get("shares"):
         share_layers(network, load_network(inputs["teacher"], device)[0], shares)
     if "start" in inputs:
@@ -117,16 +119,22 @@ def _objective(settings: dict[str, Any]) -> Objective:
 
 
 def _teacher(
+    settings: dict[str, Any],
     inputs: dict[str, Path],
     description: Description,
-    recipe: dict[str, Any],
     objective: Objective,
     images: int,
     device: torch.device,
 ) -> Teacher | None:
     if "softlabels" in inputs:
-        shape = (images, len(ViewSpace(recipe["pad"], recipe["flip"])), description.classes)
-        return stored_teacher(inputs["softlabels"], shape, device)
+        recipe = settings["recipe"]
+        space = ViewSpace(recipe["pad"], recipe["flip"])
+        epochs = distilled_epochs(objective.distil_until, recipe["epochs"])
+
+        def drawn() -> np.ndarray:
+            return drawn_views(settings["seed"], settings["generation"], epochs, images, space)
+
+        return stored_teacher(inputs["softlabels"], (images, len(space), description.classes), device, drawn)
     if "teacher" not in inputs:
         return None
     network, taught = load_network(inputs["teacher"], device)

@@ -1,8 +1,9 @@
-"""Where a student's soft labels come from: the store of all views, or the teacher itself."""
+"""Where a student's soft labels come from: the store of its outputs, or the teacher itself."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,18 +15,19 @@ from gendistill.softlabels.store import open_store
 Teacher = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
 
 
-def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.device) -> Teacher:
-    """Look the logits up in the store, which holds them for every view of every image.
+def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.device, drawn: Callable[[], np.ndarray]) -> Teacher:
+    """Look the logits up in the store, which holds them for every view that the student draws.
 
     Args:
         folder: of the soft-labels step.
-        shape: images, views and classes that the store must have.
+        shape: images, views of each, and classes.
         device: where the student trains.
+        drawn: gives the views that the student draws, bool (images, views); asked for if the store has not all of them.
     """
-    store = torch.from_numpy(open_store(folder, shape))
+    logits, rows = (None if array is None else torch.from_numpy(array) for array in open_store(folder, shape, drawn))
 
     def look_up(images: Tensor, views: Tensor, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        found = store[images, views]
+        found = logits[images * shape[1] + views if rows is None else rows[images, views].long()]
         # From pinned memory the copy does not make the GPU wait.
         found = found.pin_memory() if device.type == "cuda" else found
         return found.to(device, non_blocking=True).float(), []
