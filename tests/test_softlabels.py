@@ -141,10 +141,11 @@ def test_a_dump_leaves_the_teacher_as_it_was(made, tmp_path, monkeypatch):
     used = []
 
     def keep(folder, device):
+        """The network itself, whose batch norms have statistics that could change."""
         used.append(load_network(folder, device))
         return used[-1]
 
-    monkeypatch.setattr(dump, "load_network", keep)
+    monkeypatch.setattr(dump, "load_teacher", keep)
     dump.dump_soft_labels(SETTINGS, inputs, tmp_path, Runtime("cpu"))
     (network, _), *others = used
     assert not others

@@ -6,6 +6,9 @@ import torch
 
 from gendistill.errors import SettingError
 
+# float32 without any of the tricks for speed in docs/performance.md: what results with them are compared with.
+REFERENCE = "reference"
+
 
 def choose_device(name: str) -> torch.device:
     """`cuda` or `cpu`; `auto` is CUDA where there is one.
@@ -30,7 +33,7 @@ def computes_in_bfloat16(device: torch.device) -> bool:
 
 
 def number_format(precision: str, device: torch.device) -> torch.dtype:
-    """What `precision` means on `device`: `float32`, or for `auto` bfloat16 where the processor computes in it."""
+    """What `precision` means on `device`: float32, but for `auto` bfloat16 where the processor computes in it."""
     return torch.bfloat16 if precision == "auto" and computes_in_bfloat16(device) else torch.float32
 
 
@@ -38,6 +41,11 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     """Matrix products and convolutions in the number format of `precision`; weights and sums stay float32."""
     dtype = number_format(precision, device)
     return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def layout(precision: str) -> torch.memory_format:
+    """How images and weights lie in memory: the channels of a pixel together, in which convolutions are faster."""
+    return torch.contiguous_format if precision == REFERENCE else torch.channels_last
 
 
 def make_deterministic() -> None:

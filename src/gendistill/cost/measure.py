@@ -25,7 +25,7 @@ from gendistill.data.views import ViewSpace
 from gendistill.errors import UserError
 from gendistill.networks.trained import Description, logits_of
 from gendistill.plan.settings import load_group
-from gendistill.precision import autocast, choose_device, make_deterministic, number_format
+from gendistill.precision import autocast, choose_device, layout, make_deterministic, number_format
 from gendistill.receipt import environment
 
 SHAPE, CLASSES = (3, 32, 32), 100
@@ -191,7 +191,7 @@ def _setting(
     settings: dict[str, Any], batch: int, precision: str, device: torch.device
 ) -> tuple[Description, nn.Module, torch.Tensor, torch.Tensor]:
     description = Description(settings, list(SHAPE), CLASSES, [127.0] * 3, [64.0] * 3, precision)
-    network = description.build().to(device, memory_format=torch.channels_last)
+    network = description.build().to(device, memory_format=layout(precision))
     images = torch.randint(256, (batch, *SHAPE), dtype=torch.uint8, device=device)
     return description, network, images, torch.arange(batch, device=device) % CLASSES
 

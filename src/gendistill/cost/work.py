@@ -280,10 +280,10 @@ def _size(step: Step) -> Size:
 
 
 def _network_of_step(plan: Plan, step: Step) -> tuple[Counts, str]:
-    """The counts and the precision of the network that a step trains, on the images that it is trained on."""
+    """The counts and the precision, `auto` or `float32`, of the network that a step trains, on the images it is trained on."""
     return _network(step, _size(_input(plan, step, "dataset")))
 
 
 def _network(step: Step, data: Size) -> tuple[Counts, str]:
     counts = counts_of(step.settings["network"], step.code, data.shape, data.classes)
-    return counts, step.settings["recipe"]["precision"]
+    return counts, "auto" if step.settings["recipe"]["precision"] == "auto" else "float32"

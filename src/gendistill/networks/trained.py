@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gendistill.networks.folded import folded
 from gendistill.networks.weights import load_weights, save_weights
-from gendistill.precision import autocast
+from gendistill.precision import REFERENCE, autocast, layout
 from gendistill.targets import instantiate
 
 
@@ -37,9 +38,9 @@ class Description:
         return instantiate(self.network)(channels=self.shape[0], classes=self.classes)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 (B, C, H, W) -> float32 with mean 0 and standard deviation 1 per channel, in channels_last layout."""
+        """uint8 (B, C, H, W) -> float32 with mean 0 and standard deviation 1 per channel."""
         mean, std = (_on(images.device, tuple(values)) for values in (self.mean, self.std))
-        return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
+        return ((images.float() - mean) / std).contiguous(memory_format=layout(self.precision))
 
 
 @functools.cache
@@ -61,7 +62,17 @@ def load_network(folder: Path, device: torch.device) -> tuple[nn.Module, Descrip
         UserError: the file is missing, corrupt, or does not fit the network that it names.
     """
     network, description = load_weights(folder, Description)
-    return network.to(device, memory_format=torch.channels_last), description
+    return network.to(device, memory_format=layout(description.precision)), description
+
+
+def load_teacher(folder: Path, device: torch.device) -> tuple[nn.Module, Description]:
+    """The trained network of a step's folder, as `load_network` gives it, to be asked for logits only: see `folded`.
+
+    Raises:
+        UserError: as `load_network` does.
+    """
+    network, description = load_network(folder, device)
+    return network if description.precision == REFERENCE else folded(network), description
 
 
 @torch.inference_mode()

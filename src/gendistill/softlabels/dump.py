@@ -10,7 +10,7 @@ from gendistill.data.images import load_images
 from gendistill.data.views import ViewSpace
 from gendistill.errors import InterruptedTraining, UserError
 from gendistill.files import open_atomic
-from gendistill.networks.trained import load_network, logits_of
+from gendistill.networks.trained import load_teacher, logits_of
 from gendistill.precision import choose_device, make_deterministic
 from gendistill.softlabels.store import FILE, drawn_views, open_store
 
@@ -39,7 +39,7 @@ def dump_soft_labels(settings: dict[str, Any], inputs: dict[str, Path], folder: 
     make_deterministic()
     device = choose_device(runtime.device)
     images = torch.from_numpy(load_images(inputs["dataset"]).images["train"]).to(device)
-    network, description = load_network(inputs["teacher"], device)
+    network, description = load_teacher(inputs["teacher"], device)
     space = ViewSpace(settings["pad"], settings["flip"])
     windows, views = space.windows(images), len(space)
     wanted = _wanted(settings, len(images), space)
@@ -82,7 +82,7 @@ def check_soft_labels(
     make_deterministic()
     where = choose_device(device)
     images = torch.from_numpy(load_images(inputs["dataset"]).images["train"]).to(where)
-    network, description = load_network(inputs["teacher"], where)
+    network, description = load_teacher(inputs["teacher"], where)
     space = ViewSpace(settings["pad"], settings["flip"])
     shape = (len(images), len(space), description.classes)
     store, _ = open_store(folder, shape, lambda: _drawn(settings, len(images), space))

@@ -14,7 +14,7 @@ from gendistill.data.sources import Source
 from gendistill.data.views import draw_order
 from gendistill.errors import DivergedError, InterruptedTraining, SettingError
 from gendistill.networks.trained import Description, forward_with_maps, logits_of
-from gendistill.precision import autocast
+from gendistill.precision import REFERENCE, autocast
 from gendistill.softlabels.extent import distilled_epochs
 from gendistill.training.micro_batches import Buffers, share_out
 from gendistill.training.schedule import learning_rate
@@ -80,7 +80,7 @@ def fit(
     """Train `network` in place.
 
     Args:
-        network: on its device, in channels_last layout. Weights that require no gradient stay as they are.
+        network: on its device, in the `layout` of its precision. Weights that require no gradient stay as they are.
         description: how its images are normalised and in which precision it runs.
         splits: for `train`, `test` and maybe `validation`.
         objective: see there.
@@ -204,7 +204,7 @@ def fit(
                     weight_decay=recipe["weight_decay"],
                     dampening=0.0,
                     maximize=False,
-                    fused=True,
+                    fused=recipe["precision"] != REFERENCE,
                 )
                 sums[2] += sums[0].isfinite()
             hooks.progress(epoch * count + last, recipe["epochs"] * count)

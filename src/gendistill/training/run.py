@@ -10,8 +10,8 @@ from gendistill.data.sources import open_data
 from gendistill.data.views import ViewSpace, derive_key
 from gendistill.errors import SettingError, UserError
 from gendistill.files import write_bytes, write_csv
-from gendistill.networks.trained import Description, load_network, save_network
-from gendistill.precision import choose_device, make_deterministic, number_format
+from gendistill.networks.trained import Description, load_network, load_teacher, save_network
+from gendistill.precision import choose_device, layout, make_deterministic, number_format
 from gendistill.softlabels.extent import distilled_epochs
 from gendistill.softlabels.store import drawn_views
 from gendistill.targets import instantiate
@@ -53,7 +53,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     data = open_data(inputs["dataset"], recipe, runtime.source, device, runtime.threads)
     description = Description(settings["network"], data.shape, data.classes, data.mean, data.std, recipe["precision"])
     torch.manual_seed(keys["initialisation"] % 2**63)
-    network = description.build().to(device, memory_format=torch.channels_last)
+    network = description.build().to(device, memory_format=layout(recipe["precision"]))
     objective = _objective(settings["objective"])
     teacher = _teacher(settings, inputs, description, objective, len(data.splits["train"]), device)
     if shares := settings["network"].get("shares"):
@@ -137,14 +137,16 @@ def _teacher(
         return stored_teacher(inputs["softlabels"], (images, len(space), description.classes), device, drawn)
     if "teacher" not in inputs:
         return None
-    network, taught = load_network(inputs["teacher"], device)
+    with_maps = "teacher_maps" in objective.needs
+    # Maps are of layers, which a folded network has no more.
+    network, taught = (load_network if with_maps else load_teacher)(inputs["teacher"], device)
     for what, own, other in (("classes", description.classes, taught.classes), ("shape", description.shape, taught.shape)):
         if own != other:
             raise UserError(
                 f"the student's data have {what} {own}, but its teacher was trained on data with {what} {other}: both must be "
                 "the same. Set dataset, or patriarch.dataset, of the experiment."
             )
-    return online_teacher(network, taught, "teacher_maps" in objective.needs)
+    return online_teacher(network, taught, with_maps)
 
 
 def _save_test_logits(logits: torch.Tensor, labels: torch.Tensor, folder: Path) -> None:
