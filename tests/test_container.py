@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -115,15 +114,6 @@ def test_the_script_asks_for_a_folder():
     done = subprocess.run(["sh", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"usage: sh {SCRIPT} FOLDER\n"
-
-
-@pytest.mark.parametrize("linter, file", [("hadolint", CONTAINER / "Dockerfile"), ("shellcheck", SCRIPT)])
-def test_the_linter_finds_nothing(linter, file):
-    program = shutil.which(linter, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
-    if program is None:
-        pytest.skip(f"{linter} is not installed: pip install {linter}-{'bin' if linter == 'hadolint' else 'py'}")
-    done = subprocess.run([program, str(file)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow

@@ -1,9 +1,14 @@
 """The repository itself: environments in step, a fresh picture, a clean workflow, DVC that understands the results."""
 
+import itertools
+import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,7 +22,9 @@ CONDA_NAMES = {"torch": "pytorch", "snakemake": "snakemake-minimal", "matplotlib
 
 
 def pins(lines):
-    return dict(line.lower().split("==") for line in lines if "==" in line and not line.startswith("#"))
+    """The versions, without what they are for: `ruff==0.17.5; platform_machine != 'aarch64'`."""
+    lines = [line.partition(";")[0].lower() for line in lines if not line.startswith("#")]
+    return dict(line.split("==") for line in lines if "==" in line)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,24 @@ def test_data_sets_in_dvc_yaml_are_where_the_plan_puts_them():
 def test_workflow_is_lint_free(checkout):
     done = checkout.run("snakemake", "--lint", check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("linter", "files"),
+    [
+        ("hadolint", ["workflow/container/Dockerfile"]),
+        ("shellcheck", [".ci/run", "workflow/container/*.sh", "profiles/slurm/bin/*", "tests/slurm/*.sh"]),
+    ],
+)
+def test_linters_of_other_languages_find_nothing(linter, files):
+    program = shutil.which(linter, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+    if program is None and platform.machine() == "aarch64":
+        pytest.skip(f"{linter}: no wheel for aarch64 is in requirements.lock, and no other {linter} is installed")
+    assert program, f"{linter} is not installed: pip install -r requirements.lock"
+    found = [sorted(ROOT.glob(pattern)) for pattern in files]
+    assert all(found), found
+    done = subprocess.run([program, *itertools.chain(*found)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_rule_has_log_benchmark_threads_and_resources():
