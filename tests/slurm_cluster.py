@@ -7,12 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT, Checkout
 
+# Exit code of start-slurm.sh.
+NO_PACKAGES = 3
 SITE = "partition: main\naccount: none\ngpu_type: any\n"
 
 
@@ -69,6 +74,20 @@ class OnSlurm(Checkout):
     def weights(self) -> str:
         (path,) = self.folder.glob("runs/patriarch/*/model.safetensors")
         return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def running_slurm(scripts: Path, state: Path) -> Iterator[Path]:
+    """A Slurm that runs for the block, in the folder `state`; the test is skipped only where its packages cannot be had."""
+    started = subprocess.run(["bash", scripts / "start-slurm.sh", state], capture_output=True, text=True)
+    try:
+        if started.returncode == NO_PACKAGES:
+            pytest.skip(f"a Slurm cannot be installed here: {started.stderr[-500:]}")
+        if started.returncode:
+            pytest.fail(f"Slurm does not start:\n{started.stdout}{started.stderr}", pytrace=False)
+        yield state
+    finally:
+        subprocess.run(["bash", scripts / "stop-slurm.sh", state, "--purge"], check=True)
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen | None = None, seconds: int = 120) -> None:

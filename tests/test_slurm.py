@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +13,7 @@ import pytest
 from gendistill.cost.jobs import SNAKEMAKES_MB
 from gendistill.cost.predict import TIME_MARGIN, TIME_RESERVE
 from tests.conftest import LONG_TRAINING, ROOT, TINY, copy_project
-from tests.slurm_cluster import SITE, OnSlurm, about, slurm, wait_for
+from tests.slurm_cluster import SITE, OnSlurm, about, running_slurm, slurm, wait_for
 from tests.tiny_project import assert_explained
 
 pytestmark = pytest.mark.slurm
@@ -24,15 +23,8 @@ SCRIPTS = ROOT / "tests/slurm"
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """A Slurm that runs for these tests only; its folder."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        pytest.skip("needs root on Debian, to install and start a Slurm")
-    state = Path("/tmp", f"slurm-{os.getpid()}")
-    started = subprocess.run(["bash", SCRIPTS / "start-slurm.sh", state], capture_output=True, text=True)
-    if started.returncode:
-        subprocess.run(["bash", SCRIPTS / "stop-slurm.sh", state, "--purge"])
-        pytest.skip(f"a Slurm cannot be installed and started here: {started.stderr[-500:]}")
-    yield state
-    subprocess.run(["bash", SCRIPTS / "stop-slurm.sh", state, "--purge"], check=True)
+    with running_slurm(SCRIPTS, Path("/tmp", f"slurm-{os.getpid()}")) as state:
+        yield state
 
 
 @pytest.fixture
