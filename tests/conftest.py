@@ -1,4 +1,4 @@
-"""A copy of the project with a tiny chain, for tests that run it for real."""
+"""A copy of the project with a tiny chain, for tests that run it for real; the tiny training of tests/tiny.py."""
 
 import fcntl
 import os
@@ -169,3 +169,38 @@ def finished(_finished, tmp_path) -> Checkout:
     """A copy of the project in which the tiny chain of 5 generations is finished."""
     shutil.copytree(_finished.folder, tmp_path / "project", symlinks=True)
     return Checkout(tmp_path / "project")
+
+
+# What imports PyTorch is imported where it is used: most tests do without.
+@pytest.fixture(scope="module")
+def one_thread():
+    """PyTorch computes with one thread: it gives the same bits each time, and tiny arrays are not worth more."""
+    from tests import tiny
+
+    with tiny.one_thread():
+        yield
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """The folder of a handful of tiny images."""
+    from tests import tiny
+
+    return tiny.write_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    """The folder of a training on `dataset` that was never interrupted, and its metrics."""
+    from tests import tiny
+
+    folder = tmp_path_factory.mktemp("trained") / "step"
+    return folder, tiny.train(folder, dataset)
+
+
+@pytest.fixture(scope="module")
+def teacher(trained, dataset):
+    """The inputs of a student: a teacher and its stored soft labels."""
+    from tests import tiny
+
+    return tiny.write_teacher(trained[0], dataset)

@@ -7,13 +7,9 @@ import pytest
 from gendistill.events import event_writer
 from gendistill.runtime import Runtime
 from tests.test_events import read_events
-from tests.tiny import one_thread, train, write_dataset
+from tests.tiny import train, write_dataset
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def runtime_that_is_killed_after(steps, folder):

@@ -21,6 +21,7 @@ from gendistill.networks.lstm import LSTM
 from gendistill.runtime import Runtime
 from tests.test_language_networks import VOCABULARY, log_probabilities, tiny_corpus
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS, BATCH, EPOCHS = 4, 3, 2
 # 59 words in 3 streams: 19 read in each, in chunks of 4, 4, 4, 4 and 3.
 CHUNKS = 5
@@ -55,14 +56,6 @@ CPU = torch.device("cpu")
 def write_receipt(folder, *names):
     outputs = {name: {"sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest()} for name in names}
     (folder / "receipt.json").write_text(json.dumps({"outputs": outputs}))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write_dataset(folder, corpus):

@@ -26,39 +26,14 @@ from tests.tiny import (
     PAD,
     STEPS,
     assert_same_bits,
-    one_thread,
     read_history,
     tiny_images,
     train,
     weights,
-    write_dataset,
     write_receipt,
-    write_teacher,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("dataset"))
-
-
-@pytest.fixture(scope="module")
-def finished(dataset, tmp_path_factory):
-    """The folder of a training that was never interrupted, and its metrics."""
-    folder = tmp_path_factory.mktemp("finished") / "step"
-    return folder, train(folder, dataset)
-
-
-@pytest.fixture(scope="module")
-def teacher(finished, dataset):
-    """The inputs of a student: a teacher and its stored soft labels."""
-    return write_teacher(finished[0], dataset)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def view_of(image, number):
@@ -125,9 +100,9 @@ def test_training_is_sgd_on_the_drawn_views(dataset, tmp_path, schedule, rate_of
         assert float(row["train_error_pct"]) == pytest.approx(expected_row["train_error_pct"])
 
 
-def test_two_trainings_are_the_same_bits(finished, dataset, tmp_path):
-    assert train(tmp_path / "again", dataset)["test_loss"] == finished[1]["test_loss"]
-    assert_same_bits(tmp_path / "again", finished[0])
+def test_two_trainings_are_the_same_bits(trained, dataset, tmp_path):
+    assert train(tmp_path / "again", dataset)["test_loss"] == trained[1]["test_loss"]
+    assert_same_bits(tmp_path / "again", trained[0])
 
 
 def test_a_network_learns_to_tell_the_classes_apart(dataset, tmp_path):
@@ -147,8 +122,8 @@ def evaluate_plainly(folder, split):
     return logits, -np.log(p[np.arange(len(labels)), labels]).mean(), 100 * (p.argmax(axis=1) != labels).mean()
 
 
-def test_metrics_and_logits_are_those_of_the_saved_network(finished, teacher):
-    folder, metrics = finished
+def test_metrics_and_logits_are_those_of_the_saved_network(trained, teacher):
+    folder, metrics = trained
     for split in ("train", "test"):
         logits, loss, error = evaluate_plainly(folder, split)
         assert metrics[f"{split}_loss"] == pytest.approx(loss, rel=1e-4)
@@ -161,8 +136,8 @@ def test_metrics_and_logits_are_those_of_the_saved_network(finished, teacher):
     )
 
 
-def test_the_history_has_a_row_per_epoch(finished):
-    folder, metrics = finished
+def test_the_history_has_a_row_per_epoch(trained):
+    folder, metrics = trained
     history = read_history(folder)
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
     assert [row["test_error_pct"] != "" for row in history] == [False, True, True]
@@ -240,9 +215,9 @@ def test_each_epoch_shows_each_image_once_in_its_view(dataset, tmp_path, monkeyp
     assert np.array_equal(*views_by_batch)
 
 
-def test_an_objective_from_labels_ignores_the_teacher(finished, dataset, teacher, tmp_path):
+def test_an_objective_from_labels_ignores_the_teacher(trained, dataset, teacher, tmp_path):
     train(tmp_path / "step", dataset, inputs={"softlabels": teacher["softlabels"]})
-    assert_same_bits(tmp_path / "step", finished[0])
+    assert_same_bits(tmp_path / "step", trained[0])
 
 
 def test_stored_and_online_soft_labels_give_the_same_student(dataset, teacher, tmp_path):

@@ -17,30 +17,18 @@ from tests.tiny import (
     EPOCHS,
     PAD,
     assert_same_bits,
-    one_thread,
     read_history,
     replace_loss,
     stop_at,
     tiny_images,
     train,
     weights,
-    write_dataset,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 # 27 images: three batches of 8 in four micro-batches, and a last one of 3 in two, of 2 images and of 1.
 BATCH, MICRO = 8, 2
 STEPS = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("dataset"))
 
 
 def norms_of(network):

@@ -22,19 +22,14 @@ from gendistill.training.run import train_network
 from tests.conftest import ROOT
 from tests.several_processes import EVALUATION_BATCH
 from tests.several_processes import train as train_job
-from tests.tiny import FROM_LABELS, FROM_TEACHER, RECIPE, one_thread, read_history, write_dataset, write_teacher
+from tests.tiny import FROM_LABELS, FROM_TEACHER, RECIPE, read_history, write_dataset, write_teacher
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORK = {"_target_": "gendistill.networks.wide_resnet.WideResNet", "depth": 10, "width": 1, "base": 4, "dropout": 0.3}
 # 27 images: batches of 8 in micro-batches of 2, and a last one of 3 in two, of 2 images and of 1.
 SHARED = {"batch_size": 8, "micro_batch": 2}
 STEPS = 4
 ALONE = Processes()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -7,18 +7,9 @@ import pytest
 import torch.nn.functional as F
 
 from gendistill.errors import DivergedError, InterruptedTraining
-from tests.tiny import EPOCHS, STEPS, one_thread, replace_loss, stop_at, train, write_dataset
+from tests.tiny import EPOCHS, STEPS, replace_loss, stop_at, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("dataset"))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_divergence_names_epoch_step_and_learning_rate(dataset, tmp_path):

@@ -24,7 +24,6 @@ from tests.tiny import (
     STEPS,
     assert_same_bits,
     read_history,
-    tiny_images,
     train,
     weights,
     write_receipt,
@@ -36,14 +35,6 @@ ATTENTION = {
     "needs": ["maps", "teacher_maps"],
     "beta": 10.0,
 }
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dataset")
-    save_images(tiny_images(), folder)
-    write_receipt(folder, "dataset.safetensors")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -15,58 +15,33 @@ from tests.tiny import (
     FROM_TEACHER,
     STEPS,
     assert_same_bits,
-    one_thread,
     replace_loss,
     stop_at,
     train,
-    write_dataset,
-    write_teacher,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("dataset"))
-
-
-@pytest.fixture(scope="module")
-def finished(dataset, tmp_path_factory):
-    """The folder of a training that was never interrupted, and its metrics."""
-    folder = tmp_path_factory.mktemp("finished") / "step"
-    return folder, train(folder, dataset)
-
-
-@pytest.fixture(scope="module")
-def teacher(finished, dataset):
-    """The inputs of a student: a teacher and its stored soft labels."""
-    return write_teacher(finished[0], dataset)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("call", [0, 2, STEPS, STEPS + 2, 2 * STEPS, EPOCHS * STEPS - 1])
-def test_an_interrupted_training_goes_on_with_the_same_bits(finished, dataset, tmp_path, call):
+def test_an_interrupted_training_goes_on_with_the_same_bits(trained, dataset, tmp_path, call):
     with pytest.raises(InterruptedTraining, match=rf"epoch {call // STEPS + 1} of {EPOCHS}, step {call % STEPS}"):
         train(tmp_path / "step", dataset, runtime=stop_at(call))
     assert not (tmp_path / "step" / "model.safetensors").exists()
     left = stop_at(-1)
     left.progress, seen = lambda done, total: seen.append(done), []
     train(tmp_path / "step", dataset, runtime=left)
-    assert_same_bits(tmp_path / "step", finished[0])
+    assert_same_bits(tmp_path / "step", trained[0])
     assert len(seen) == EPOCHS * STEPS - call
     assert seen[-1] == EPOCHS * COUNT
 
 
-def test_a_training_interrupted_in_every_step_gives_the_same_bits(finished, dataset, tmp_path):
+def test_a_training_interrupted_in_every_step_gives_the_same_bits(trained, dataset, tmp_path):
     for _ in range(EPOCHS * STEPS - 1):
         with pytest.raises(InterruptedTraining):
             train(tmp_path / "step", dataset, runtime=stop_at(1))
     train(tmp_path / "step", dataset, runtime=stop_at(1))
-    assert_same_bits(tmp_path / "step", finished[0])
+    assert_same_bits(tmp_path / "step", trained[0])
 
 
 def test_an_interrupted_student_goes_on_with_the_same_bits(dataset, teacher, tmp_path):
@@ -102,7 +77,7 @@ def test_random_numbers_that_an_objective_draws_go_on_too(dataset, tmp_path, mon
 
 
 @pytest.mark.parametrize(("every", "killed_after", "steps_left"), [(1, 10, 4), (2, 10, 4), (2, 7, 12), (3, 11, 12)])
-def test_a_killed_training_goes_on_from_its_last_checkpoint(finished, dataset, tmp_path, every, killed_after, steps_left):
+def test_a_killed_training_goes_on_from_its_last_checkpoint(trained, dataset, tmp_path, every, killed_after, steps_left):
     done, seen = itertools.count(1), []
 
     def kill(*_):
@@ -116,7 +91,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(finished, dataset, t
     runtime.progress = lambda *progress: seen.append(progress)
     train(tmp_path / "step", dataset, runtime=runtime)
     assert len(seen) == steps_left
-    assert_same_bits(tmp_path / "step", finished[0])
+    assert_same_bits(tmp_path / "step", trained[0])
 
 
 def truncate(path):
@@ -152,7 +127,7 @@ def flip_bits_of_a_weight(path):
         flip_bits_of_a_weight,
     ],
 )
-def test_a_corrupt_checkpoint_is_put_aside_and_training_starts_over(finished, dataset, tmp_path, damage):
+def test_a_corrupt_checkpoint_is_put_aside_and_training_starts_over(trained, dataset, tmp_path, damage):
     folder = tmp_path / "step"
     with pytest.raises(InterruptedTraining):
         train(folder, dataset, runtime=stop_at(STEPS + 2))
@@ -162,14 +137,14 @@ def test_a_corrupt_checkpoint_is_put_aside_and_training_starts_over(finished, da
     runtime.progress = lambda *progress: seen.append(progress)
     train(folder, dataset, runtime=runtime)
     assert len(seen) == EPOCHS * STEPS
-    assert_same_bits(folder, finished[0])
+    assert_same_bits(folder, trained[0])
     assert (folder / "resume.pt.corrupt").read_bytes() == damaged
 
 
-def test_the_checkpoint_of_another_step_is_not_used(finished, dataset, tmp_path):
+def test_the_checkpoint_of_another_step_is_not_used(trained, dataset, tmp_path):
     with pytest.raises(InterruptedTraining):
         train(tmp_path / "other", dataset, seed=1, runtime=stop_at(STEPS + 2))
     (tmp_path / "step").mkdir()
     (tmp_path / "other" / "resume.pt").rename(tmp_path / "step" / "resume.pt")
     train(tmp_path / "step", dataset)
-    assert_same_bits(tmp_path / "step", finished[0])
+    assert_same_bits(tmp_path / "step", trained[0])

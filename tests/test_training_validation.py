@@ -7,13 +7,9 @@ import pytest
 
 from gendistill.data.images import hold_out_validation, load_images, save_images
 from gendistill.training import run
-from tests.tiny import COUNT, FILES, PER_CLASS, one_thread, read_history, tiny_images, train, write_receipt
+from tests.tiny import COUNT, FILES, PER_CLASS, read_history, tiny_images, train, write_receipt
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_validation_images_are_taken_from_the_training_images():
