@@ -1,7 +1,7 @@
 """Several trainings in one job, at the same time: each in a process of its own, with its own log, lock, checkpoint and result.
 
-A small network leaves a GPU idle most of the time: it waits for the processor that starts its kernels. Processes that share a GPU
-change no bit of each other's results.
+A small network leaves a GPU idle most of the time: it waits for the processor that starts its kernels. Processes that share one
+should change no bit of each other's results; that was tested on CPUs.
 
 Snakemake removes all that a failed job left, and so also what the siblings that did not fail had finished. That is kept in another
 folder until the next start of Snakemake, which puts back what is missing.
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def run_side_by_side(name: str, specs: Sequence[dict[str, Any]], options: Sequen
     return EXIT_INTERRUPTED if stop_requested() else max(next(iter(failed.values())), 1)
 
 
-def _run(specs: Sequence[dict[str, Any]], options: Sequence[str], kept: Path, stop_requested: Any) -> dict[str, int]:
+def _run(specs: Sequence[dict[str, Any]], options: Sequence[str], kept: Path, stop_requested: Callable[[], bool]) -> dict[str, int]:
     """Run steps at the same time, and keep what each leaves; return their exit codes."""
     waiting: dict[str, tuple[dict[str, Any], subprocess.Popen]] = {}
     codes: dict[str, int] = {}
