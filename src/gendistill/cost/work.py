@@ -158,14 +158,15 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     counts, precision = _network(step, data)
     if data.shape:
         found = _image_training(recipe, data)
-        passes = [(_evaluations(recipe) * data.evaluated + (0 if data.on_disk else data.counts["train"]), EVALUATION_BATCH)]
+        looked = _evaluations(recipe) * data.evaluated + (0 if data.on_disk else data.counts["train"])
+        batch = EVALUATION_BATCH
         written = {"logits.safetensors": data.counts["test"] * (LOGIT_BYTES * data.classes + 8)}
     else:
         found = _text_training(recipe, data)
+        looked = recipe["epochs"] * data.evaluated + data.counts["train"]
         batch = recipe["evaluation_batch_size"] * recipe["unrolled_steps"]
-        passes = [(recipe["epochs"] * data.evaluated + data.counts["train"], batch)]
         written = {}
-    looks = [Pass(counts, images, batch, precision, found["unrolled"]) for images, batch in passes]
+    looks = [Pass(counts, looked, batch, precision, found["unrolled"])]
     mapped = 0
     if "softlabels" in step.inputs:
         mapped = _soft_labels(plan, _input(plan, step, "softlabels"), data)["written"]["softlabels.npy"]
