@@ -6,11 +6,13 @@ it prints tells what it runs with. Then each line `go WAY EPOCHS` that it reads 
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,17 @@ from torch.utils.data import Dataset, RandomSampler
 SHIPPED, EVAL = "shipped", "eval"
 TRAIN = "cifar100/train"
 PROBES = 3
+
+
+def load_file(file: Path) -> ModuleType:
+    """The module in a file of gendistill's, which is not installed here."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+import_torchvision = load_file(Path(__file__).parents[1] / "src/gendistill/data/torchvision_import.py").import_torchvision
 
 
 def main() -> None:
@@ -79,22 +92,6 @@ def answer(what: dict[str, Any]) -> None:
 
 def count_parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
-
-
-def import_torchvision() -> Any:
-    """torchvision; beside a PyTorch of another build two of its operators have to be declared before it can be imported."""
-    try:
-        import torchvision.datasets
-    except RuntimeError:
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        # The declarations last as long as the object does.
-        import_torchvision.library = library
-        import torchvision.datasets
-    return torchvision
 
 
 def synthetic_cifar100(file: Path, pad: int) -> Dataset:
