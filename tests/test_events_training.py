@@ -1,13 +1,16 @@
 """Event files of real trainings: what they have is what `history.csv` has, also after a training was killed and went on."""
 
 import csv
+import json
+import subprocess
+import sys
 
 import pytest
 
 from gendistill.events import event_writer
 from gendistill.runtime import Runtime
 from tests.test_events import read_events
-from tests.tiny import train, write_dataset
+from tests.tiny import spec_of, train, write_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,3 +45,22 @@ def test_events_of_a_killed_and_resumed_training_are_its_history(tmp_path):
     assert {(epoch, tag): value for epoch, tag, value in scalars} == {
         key: pytest.approx(v, rel=1e-6) for key, v in expected.items()
     }
+
+
+# Run steps with and without event files; print whether their module was imported.
+RUN = """
+import json, sys
+from gendistill.execute import execute
+for spec, tensorboard in json.loads(sys.stdin.read()):
+    assert execute(spec, "cpu", tensorboard=tensorboard) == 0
+    print("gendistill.events" in sys.modules)
+"""
+
+
+def test_a_step_writes_event_files_only_if_it_is_asked_to(tmp_path):
+    write_dataset(tmp_path / "runs/dataset/tiny")
+    steps = [(spec_of("without", epochs=1), False), (spec_of("with", epochs=1), True)]
+    done = subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, input=json.dumps(steps), capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"], done.stderr
+    assert [path.name for path in (tmp_path / "logs/tensorboard/patriarch").iterdir()] == ["with"]
+    assert {epoch for epoch, *_ in read_events(tmp_path / "logs/tensorboard/patriarch/with")[0]} == {1}

@@ -13,7 +13,7 @@ from gendistill.execute import EXIT_INTERRUPTED, EXIT_USER_ERROR
 from gendistill.files import is_locked, read_receipt
 from tests.conftest import ROOT
 from tests.test_training_distributed import assert_close
-from tests.tiny import FROM_LABELS, NETWORK, RECIPE, write_dataset
+from tests.tiny import spec_of, write_dataset
 
 SHARED = {"batch_size": 8, "micro_batch": 4}
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -27,9 +27,7 @@ def folder(tmp_path):
 
 def start(folder, name, *options, before=(), kind="patriarch", **recipe):
     """Start a step in a folder, under another name for each test of it."""
-    settings = {"network": NETWORK, "objective": FROM_LABELS, "recipe": {**RECIPE, **SHARED, **recipe}, "seed": 0}
-    spec = {"kind": kind, "id": name, "settings": settings, "code": {}, "inputs": {"dataset": "dataset/tiny"}, "source": {}}
-    (folder / f"{name}.json").write_text(json.dumps(spec))
+    (folder / f"{name}.json").write_text(json.dumps(spec_of(name, kind, **SHARED, **recipe)))
     return subprocess.Popen(
         [sys.executable, *before, "-m", "gendistill", kind, "--spec", f"@{name}.json", "--device", "cpu", *options],
         cwd=folder,
@@ -84,7 +82,8 @@ def test_a_step_for_one_process_refuses_two(folder):
     assert "Traceback" not in messages
     # torchrun itself ends with 1.
     messages = finish(start(folder, "text", before=TORCHRUN, kind="dataset"), 1)
-    assert messages.count("a step dataset is done by one process") == 2
+    explained = "torchrun started 2 processes: a step dataset is done by one process: start it without torchrun."
+    assert messages.count(explained) == 2 and "runtime.processes" not in messages
     assert not (folder / "runs/dataset/text").exists()
 
 

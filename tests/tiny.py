@@ -68,6 +68,12 @@ def train(folder, dataset, objective=FROM_LABELS, recipe=None, runtime=None, inp
     return run.train_network(settings, {"dataset": dataset, **(inputs or {})}, folder, runtime or Runtime("cpu"))
 
 
+def spec_of(name, kind="patriarch", **recipe):
+    """The spec of a training on the data set `tiny`, with other values in its recipe, for the command line."""
+    settings = {"network": NETWORK, "objective": FROM_LABELS, "recipe": {**RECIPE, **recipe}, "seed": 0}
+    return {"kind": kind, "id": name, "settings": settings, "code": {}, "inputs": {"dataset": "dataset/tiny"}, "source": {}}
+
+
 def weights(folder):
     return load_file(folder / "model.safetensors")
 

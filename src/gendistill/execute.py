@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.errors import InterruptedTraining, SettingError, UserError
-from gendistill.events import FOLDER, event_writer
 from gendistill.files import RECEIPT, only_one, remove
 from gendistill.plan.step import FUNCTIONS, OUTPUTS, RESUME, SHARED_OUT
 from gendistill.runtime import Runtime, limit_threads, stop_on_signal
@@ -44,6 +43,8 @@ def execute(
     runtime = Runtime(device, threads, checkpoint_every, spec["source"], stop_on_signal(), label=spec["id"], unit=unit)
     folder = Path("runs", kind, spec["id"])
     if tensorboard and own_rank() == 0:
+        from gendistill.events import FOLDER, event_writer
+
         runtime.record = event_writer(FOLDER / kind / spec["id"], runtime.log)
     own = ["-m", "gendistill", kind, "--spec", "@/dev/stdin", "--device", device, "--threads", str(threads)]
     own += ["--checkpoint-every", str(checkpoint_every)]
@@ -52,7 +53,9 @@ def execute(
         runtime.log(f"waiting for process {other}, which works on the same step")
 
     try:
-        if max(processes, started_together()) > 1 and kind not in SHARED_OUT:
+        if kind not in SHARED_OUT and (count := started_together()) > 1:
+            raise UserError(f"torchrun started {count} processes: a step {kind} is done by one process: start it without torchrun.")
+        if kind not in SHARED_OUT and processes > 1:
             raise SettingError(f"runtime.processes = {processes}: a step {kind} is done by one process: set it to 1.")
         # Process 0 holds the lock for all.
         with nullcontext() if own_rank() else only_one(folder, waiting):
