@@ -1,12 +1,14 @@
-"""The receipt of a step that is made again, in a git repository where it has been committed."""
+"""The receipt of a step: what it tells of memory, and what stays of one that was committed where the step is made again."""
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gendistill.receipt import write_receipt
+from tests.tiny import spec_of, write_dataset
 
 OUTPUTS = ("model.safetensors", "history.csv")
 
@@ -68,3 +70,25 @@ def test_what_was_committed_with_a_conflict_is_not_put_back(committed, name):
     subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "conflict"], check=True)
     assert train_again(b"weights", 4.0)["times"]["seconds"] == 4.0
     assert (committed / "generation/x-0123456789/history.csv").read_text() == "seconds\n4.0\n"
+
+
+# Run a command, and print the most memory that it had, in MiB, as the system counts it: in KiB, on macOS in bytes. By a small
+# process, as a new one starts with what the process had that started it.
+WATCHED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+"""
+
+
+def test_a_step_tells_what_was_predicted_and_what_it_used(tmp_path):
+    write_dataset(tmp_path / "runs/dataset/tiny")
+    step = [sys.executable, "-m", "gendistill", "patriarch", "--spec", json.dumps(spec_of("step", epochs=1)), "--device", "cpu"]
+    step += ["--predicted", "device=some-cpu,seconds=12.5,memory_mb=640,gpu_memory_mb=0"]
+    done = subprocess.run([sys.executable, "-c", WATCHED, *step], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    resources = json.loads((tmp_path / "runs/patriarch/step/receipt.json").read_text())["resources"]
+    assert resources["predicted"] == {"device": "some-cpu", "seconds": 12.5, "memory_mb": 640, "gpu_memory_mb": 0}
+    # The receipt is written a moment before the end.
+    assert resources["used"].pop("memory_mb") == pytest.approx(float(done.stdout), rel=0.05)
+    assert resources["used"] == {"gpu_memory_mb": None, "gpu_reserved_mb": None}
