@@ -17,7 +17,7 @@ import torch
 from gendistill.data.images import FILE, Images, load_images, save_images
 from gendistill.data.sources import ArrayImages
 from gendistill.data.views import ViewSpace, derive_key
-from gendistill.networks.trained import Description, load_network, save_network
+from gendistill.networks.trained import Description, load_teacher, save_network
 from gendistill.networks.weights import FILE as WEIGHTS
 from gendistill.plan.settings import load_group
 from gendistill.precision import make_deterministic
@@ -214,8 +214,9 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
 def make_teacher(folder: Path, labels: str, precision: str, images: int, device: torch.device) -> Teacher:
     """The teacher online, or its outputs in the store."""
     if labels == DUMPED:
-        return stored_teacher(folder / "store", (images, len(SPACE), WORK["classes"]), device)
-    return online_teacher(*load_network(folder / f"teacher-{precision}", device), False)
+        every = np.ones((images, len(SPACE)), bool)
+        return stored_teacher(folder / "store", (images, len(SPACE), WORK["classes"]), device, lambda: every)
+    return online_teacher(*load_teacher(folder / f"teacher-{precision}", device), False)
 
 
 def clock(work: Callable[[], int], device: torch.device) -> tuple[int, float]:

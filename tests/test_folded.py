@@ -9,7 +9,7 @@ from gendistill.networks.folded import folded
 from gendistill.networks.trained import Description, load_teacher, save_network
 from gendistill.plan.settings import load_group
 from gendistill.training import loop
-from tests.tiny import FROM_TEACHER, train, weights, write_dataset, write_receipt, write_teacher
+from tests.tiny import FROM_TEACHER, train, weights, write_receipt, write_teacher
 
 # Of each family one, made shallower; how many of its batch norms follow a convolution that nothing else reads.
 FAMILIES = [
@@ -65,7 +65,7 @@ class TwoReaders(nn.Module):
     def forward(self, x):
         y = self.conv(x)
         total = self.norm(y) + y
-        return nn.functional.relu(total) + total
+        return y + nn.functional.relu(total) + total
 
 
 def test_what_two_layers_read_stays():
@@ -88,15 +88,6 @@ def test_a_network_that_decides_by_values_stays_as_it_is():
     assert folded(network) is network
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The folders of a data set and of a teacher with its soft labels."""
-    root = tmp_path_factory.mktemp("made")
-    dataset = write_dataset(root / "dataset")
-    train(root / "patriarch", dataset)
-    return dataset, write_teacher(root / "patriarch", dataset)
-
-
 @pytest.mark.parametrize("precision", ["float32", "reference"])
 def test_teachers_are_folded_unless_they_are_references(tmp_path, precision):
     network = build("resnet8")
@@ -107,8 +98,7 @@ def test_teachers_are_folded_unless_they_are_references(tmp_path, precision):
     assert teacher.stem.weight.is_contiguous(memory_format=torch.channels_last) == (precision == "float32")
 
 
-def test_a_reference_is_the_same_network_up_to_rounding_computed_without_tricks(made, tmp_path, monkeypatch):
-    dataset, teacher = made
+def test_a_reference_is_the_same_network_up_to_rounding_computed_without_tricks(dataset, teacher, tmp_path, monkeypatch):
     used = {}
 
     def record(*args, fused, **settings):
@@ -127,8 +117,7 @@ def test_a_reference_is_the_same_network_up_to_rounding_computed_without_tricks(
         np.testing.assert_allclose(value, other[name], rtol=1e-3, atol=1e-3, err_msg=name)
 
 
-def test_a_reference_asks_a_teacher_that_is_not_folded(made, tmp_path, monkeypatch):
-    dataset, _ = made
+def test_a_reference_asks_a_teacher_that_is_not_folded(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("gendistill.networks.trained.folded", lambda network: pytest.fail("folded"))
     train(tmp_path / "patriarch", dataset, recipe={"precision": "reference"})
     write_teacher(tmp_path / "patriarch", dataset)

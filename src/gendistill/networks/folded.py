@@ -1,6 +1,7 @@
-"""A network that only looks, such as a teacher: batch norm inside the convolutions before it, ReLU in place."""
+"""A network that only looks, such as a teacher: batch norm inside the convolutions before it, sums and ReLU in place."""
 
 import operator
+from typing import Any
 
 import torch.nn.functional as F
 from torch import nn
@@ -27,13 +28,17 @@ def folded(network: nn.Module) -> nn.Module:
         return network
     modules = dict(found.named_modules())
     for node in found.graph.nodes:
-        if node.target is F.relu and _is_read_once_and_new(node.args[0], modules):
+        if node.target is F.relu and _can_be_written_over(node.args[0], modules):
             node.kwargs = {**node.kwargs, "inplace": True}
+        if node.target is operator.add and _can_be_written_over(node.args[0], modules):
+            node.target = operator.iadd
     found.recompile()
     return found.eval().requires_grad_(False)
 
 
-def _is_read_once_and_new(node: Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether a result can be written over: a sum, or what a convolution or batch norm computed, that nothing else reads."""
-    computed = node.op == "call_module" and isinstance(modules[str(node.target)], (nn.Conv2d, nn.BatchNorm2d))
-    return len(node.users) == 1 and (computed or (node.op == "call_function" and node.target is operator.add))
+def _can_be_written_over(node: Any, modules: dict[str, nn.Module]) -> bool:
+    """Whether nothing else reads a result: a sum, or what a convolution or batch norm computed."""
+    if not isinstance(node, Node) or len(node.users) > 1:
+        return False
+    is_layer = node.op == "call_module" and isinstance(modules[str(node.target)], (nn.Conv2d, nn.BatchNorm2d))
+    return is_layer or node.target in (operator.add, operator.iadd)
