@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-team test-slurm smoke-papers bench bench-sharing bench-images papers lint format rulegraph artifacts clean-environment
+.PHONY: demo test test-slow test-team test-slurm smoke-papers bench bench-step bench-sharing bench-images papers lint format rulegraph artifacts clean-environment
 
 demo: $(READY)
 	$(BIN)/snakemake
@@ -27,6 +27,10 @@ test-slurm: $(READY)
 # How fast students learn, beside torchdistill, which goes into .bench/ the first time. Options: BENCH='--device cuda'.
 bench: $(READY)
 	$(BIN)/python -m tests.bench_training $(BENCH)
+
+# Where the time of a training step goes, and what each trick for speed gains. Options: BENCH='--device cuda --compile'.
+bench-step: $(READY)
+	$(BIN)/python -m tests.bench_step $(BENCH)
 
 # share, push, pull and a run with nothing to do, with 1,000 networks of small files.
 bench-sharing: $(READY)

@@ -20,7 +20,7 @@ from gendistill.data.views import ViewSpace, derive_key
 from gendistill.networks.trained import Description, load_teacher, save_network
 from gendistill.networks.weights import FILE as WEIGHTS
 from gendistill.plan.settings import load_group
-from gendistill.precision import make_deterministic
+from gendistill.precision import REFERENCE, layout, make_deterministic
 from gendistill.receipt import write_receipt
 from gendistill.runtime import Runtime, limit_threads
 from gendistill.softlabels.dump import dump_soft_labels
@@ -82,7 +82,7 @@ def prepare(folder: Path, count: int, dumped: int, device: torch.device) -> dict
     """Write a synthetic CIFAR-100, a part of it for the dump, and teachers; return the parameters of teacher and student.
 
     Args:
-        folder: gets `images.npz` for torchdistill, and `dataset`, `part`, `teacher-float32` and `teacher-auto` as steps leave them.
+        folder: gets `images.npz` for torchdistill, `dataset`, `part` and a `teacher-PRECISION` for each, as steps leave them.
         count: training images, drawn at random.
         dumped: images of the part.
         device: where the teacher sees its first images, from which batch norm gets its statistics.
@@ -104,9 +104,9 @@ def prepare(folder: Path, count: int, dumped: int, device: torch.device) -> dict
     mean, std = load_images(folder / "dataset").mean_and_std()
     np.savez(folder / "images.npz", images=images, labels=labels, mean=mean, std=std)
     torch.manual_seed(0)
-    teacher = describe(WORK["teacher"], mean, std, "float32").build().to(device, memory_format=torch.channels_last)
+    teacher = describe(WORK["teacher"], mean, std, "float32").build().to(device)
     see_images(teacher, torch.from_numpy(images[: WARMING_BATCHES * WORK["batch_size"]]).to(device))
-    for precision in PRECISIONS:
+    for precision in (*PRECISIONS, REFERENCE):
         where = folder / f"teacher-{precision}"
         save_network(teacher, describe(WORK["teacher"], mean, std, precision), where)
         write_receipt(where, {}, (WEIGHTS,), {}, {})
@@ -176,7 +176,7 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
     data = load_images(folder / "dataset")
     description = describe(WORK["student"], *data.mean_and_std(), precision)
     torch.manual_seed(seed)
-    network = description.build().to(device, memory_format=torch.channels_last)
+    network = description.build().to(device, memory_format=layout(precision))
     images, classes = (torch.from_numpy(arrays["train"]).to(device) for arrays in (data.images, data.labels))
     splits = {"train": ArrayImages(images, classes, SPACE)}
     teacher = make_teacher(folder, labels, precision, len(images), device)

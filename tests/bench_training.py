@@ -54,7 +54,7 @@ def main() -> None:
 
 def read_options() -> argparse.Namespace:
     """The options of the command line."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = read_cores()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=cores, help="of every way; all cores by default")
@@ -75,6 +75,11 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--peer-folder", type=Path, default=ROOT / ".bench/torchdistill", help="where torchdistill is installed")
     parser.add_argument("--out", type=Path, default=ROOT / ".bench/results")
     return parser.parse_args()
+
+
+def read_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def measure(folder: Path, given: argparse.Namespace, device: torch.device) -> dict[str, Any]:
@@ -98,13 +103,7 @@ def measure(folder: Path, given: argparse.Namespace, device: torch.device) -> di
             own = start_students(folder, labels, given, device)
             workers += own
             ways[f"{labels} auto x {given.seeds}"] = side_by_side(own)
-    times = {name: choose_times(name, way, given.seconds) for name, way in ways.items()}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(given.rounds):
-        say(f"round {turn + 1} of {given.rounds}")
-        for name, way in ways.items():
-            done, seconds = way(times[name])
-            rates[name].append(done / seconds)
+    times, rates = in_turn(ways, given.rounds, given.seconds)
     for worker in workers:
         worker.end()
     return {
@@ -172,6 +171,18 @@ def side_by_side(students: list[Worker]) -> Way:
         return images, time.monotonic() - started
 
     return run
+
+
+def in_turn(ways: dict[str, Way], rounds: int, seconds: float) -> tuple[dict[str, int], dict[str, list[float]]]:
+    """How often each way runs in a round, and what it does a second in each round; the ways take turns."""
+    times = {name: choose_times(name, way, seconds) for name, way in ways.items()}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds):
+        say(f"round {turn + 1} of {rounds}")
+        for name, way in ways.items():
+            done, taken = way(times[name])
+            rates[name].append(done / taken)
+    return times, rates
 
 
 def choose_times(name: str, way: Way, seconds: float) -> int:
