@@ -256,9 +256,9 @@ def test_loading_is_part_of_no_code_hash(tmp_path, monkeypatch):
     modules = ("gendistill.training.run", "gendistill.networks.resnet", "gendistill.errors", "gendistill.loading")
     before, after = [], []
     for hashes in (before, after):
-        code._read_module.cache_clear()
+        code.forget()
         hashes += [code.code_hash(module) for module in modules]
         with open(source / "gendistill/loading.py", "a") as file:
             file.write("\nEDITED = True\n")
-    code._read_module.cache_clear()
+    code.forget()
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, True, False]

@@ -13,22 +13,17 @@ from gendistill.plan import code
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A copy of the package's source that `code_hash` reads; no old code is said to be the same."""
-    clear_caches()
+    code.forget()
     folder = tmp_path / "src"
     shutil.copytree(Path(gendistill.__file__).parent, folder / "gendistill", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "SOURCE", folder)
     monkeypatch.setattr(code, "REFACTORINGS", tmp_path / "refactorings.yaml")
     yield folder / "gendistill"
-    clear_caches()
-
-
-def clear_caches():
-    code._read_module.cache_clear()
-    code._refactorings.cache_clear()
+    code.forget()
 
 
 def hash_of(module):
-    clear_caches()
+    code.forget()
     return code.code_hash(f"gendistill.{module}")
 
 

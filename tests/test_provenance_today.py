@@ -41,14 +41,9 @@ def source(tmp_path, monkeypatch):
     shutil.copytree(Path(gendistill.__file__).parent, folder / "gendistill", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "SOURCE", folder)
     monkeypatch.setattr(code, "REFACTORINGS", tmp_path / "refactorings.yaml")
-    clear_caches()
+    code.forget()
     yield folder / "gendistill"
-    clear_caches()
-
-
-def clear_caches():
-    code._read_module.cache_clear()
-    code._refactorings.cache_clear()
+    code.forget()
 
 
 def edit(path):
@@ -57,13 +52,13 @@ def edit(path):
 
 def today(name):
     """What is said of today, as one line."""
-    clear_caches()
+    code.forget()
     text = provenance(name)
     return " ".join(text[text.index("\nToday\n") + 7 :].split())
 
 
 def planned(role, overrides=OVERRIDES):
-    clear_caches()
+    code.forget()
     return build_plan(EXPERIMENTS, overrides).roles[role]
 
 
@@ -141,7 +136,7 @@ def test_a_refactoring_keeps_the_id(roles, source, tmp_path):
     ban = "gendistill.objectives.ban"
     old = code.code_hash(ban)
     edit(source / "objectives/ban.py")
-    clear_caches()
+    code.forget()
     (tmp_path / "refactorings.yaml").write_text(yaml.safe_dump({ban: {code.code_hash(ban): {"same_as": old}}}))
     assert "Today's code gives the same id." in today(RUN)
 

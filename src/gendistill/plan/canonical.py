@@ -20,7 +20,7 @@ def canonical(value: Any) -> Any:
         return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
-    return whole_numbers(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def canonical_json(value: Any) -> str:

@@ -24,7 +24,7 @@ def code_hash(root: str) -> str:
 
     If `workflow/refactorings.yaml` says that this code gives the same results as older code, the older hash.
     """
-    own = digest(_closure(root))
+    own = _own_hash(SOURCE, root)
     equal, seen = _refactorings(REFACTORINGS).get(root, {}), {own}
     while own in equal:
         own = equal[own]["same_as"]
@@ -40,10 +40,22 @@ def module_hashes(root: str) -> dict[str, str]:
     Raises:
         FileNotFoundError: there is no such module.
     """
-    return {module: own[:10] for module, own in sorted(_closure(root).items())}
+    return {module: own[:10] for module, own in sorted(_closure(SOURCE, root).items())}
 
 
-def _closure(root: str) -> dict[str, str]:
+def forget() -> None:
+    """Read all code anew, should it have changed since this process began."""
+    for known in (_own_hash, _read_module, _refactorings):
+        known.cache_clear()
+
+
+@functools.cache
+def _own_hash(source: Path, root: str) -> str:
+    """The hash of `root`, whatever older code it may be equal to; a plan of many steps asks for the same one thousands of times."""
+    return digest(_closure(source, root))
+
+
+def _closure(source: Path, root: str) -> dict[str, str]:
     """The full hashes of `root` and of all modules of the package that it imports, directly or not."""
     # Importing a.b.c runs the __init__ of a and of a.b too.
     parts = root.split(".")
@@ -51,7 +63,7 @@ def _closure(root: str) -> dict[str, str]:
     while waiting:
         module = waiting.pop()
         if module not in modules:
-            modules[module], imports = _read_module(SOURCE, module)
+            modules[module], imports = _read_module(source, module)
             waiting.extend(imports)
     return modules
 
