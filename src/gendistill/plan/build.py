@@ -10,7 +10,7 @@ from gendistill.plan.paper import add_table
 from gendistill.plan.plan import Plan, Study
 from gendistill.plan.runs import add_dataset, add_lineage, add_scratch, code_of
 from gendistill.plan.scale import scaled
-from gendistill.plan.settings import Settings, compose_experiment, experiment_names, load_group, paper_names
+from gendistill.plan.settings import Settings, compose_experiments, experiment_names, load_group, paper_names
 from gendistill.plan.step import make_step
 from gendistill.plan.validate import check_experiment, file_of
 
@@ -63,8 +63,8 @@ def build_plan(experiments: list[str], overrides: tuple[str, ...] = (), without_
         SettingError: a setting is unknown, of a wrong type, out of range or impossible.
     """
     plan = Plan()
-    for name in experiments:
-        add_experiment(plan, name, compose_experiment(name, tuple(overrides)), without_data)
+    for name, settings in zip(experiments, compose_experiments(experiments, tuple(overrides)), strict=True):
+        add_experiment(plan, name, settings, without_data)
     plan.prune()
     return plan
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,34 @@ def paper_names() -> list[str]:
 
 def group_of(name: str) -> str:
     """The folder of `config/` that defines an experiment or a published table."""
-    return "paper" if name in paper_names() else "experiment"
+    return "paper" if (CONFIG / "paper" / f"{name}.yaml").is_file() else "experiment"
 
 
 def load_group(group: str, name: Any, where: str = "") -> Settings:
-    """The settings of `config/<group>/<name>.yaml`.
+    """The settings of `config/<group>/<name>.yaml`, which the caller may change.
+
+    Raises:
+        SettingError: there is no such file.
+    """
+    return copy.deepcopy(member(group, name, where))
+
+
+def member(group: str, name: Any, where: str = "") -> Settings:
+    """The settings of `config/<group>/<name>.yaml`, to look at: all callers get the same.
 
     Raises:
         SettingError: there is no such file.
     """
     path = CONFIG / group / f"{name}.yaml"
-    if not path.is_file():
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
         allowed = ", ".join(sorted(p.stem for p in (CONFIG / group).glob("*.yaml")))
         raise SettingError(
             f"{group} = {name}: there is no such {group}. Allowed: {allowed}. Set in {where or 'the settings'}; "
             f"a new one is a file config/{group}/{name}.yaml."
-        )
-    return copy.deepcopy(_parsed(path, path.stat().st_mtime_ns))
+        ) from None
+    return _parsed(path, changed)
 
 
 @functools.cache
@@ -79,16 +91,17 @@ def read_superclasses(path: Any, where: str) -> dict[str, list[str]]:
 
 
 def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
-    """The composed settings of one experiment or published table, with `overrides` in Hydra's syntax.
+    """The composed settings of one experiment or published table; see `compose_experiments`."""
+    return next(compose_experiments([name], overrides))
+
+
+def compose_experiments(names: list[str], overrides: tuple[str, ...] = ()) -> Iterator[Settings]:
+    """The composed settings of experiments or published tables, one after the other, with `overrides` in Hydra's syntax.
 
     Raises:
         SettingError: no such experiment, or Hydra cannot compose it.
     """
-    if name not in [*experiment_names(), *paper_names()]:
-        raise SettingError(
-            f"experiment = {name}: there is no such experiment. Allowed: {', '.join(experiment_names())}. "
-            f"Set by: snakemake --config experiments=[NAME]; a new one is a file config/experiment/{name}.yaml."
-        )
+    known = {*experiment_names(), *paper_names()}
     for override in overrides:
         group, _, chosen = override.lstrip("+").partition("=")
         if group in ("experiment", "paper"):
@@ -96,13 +109,20 @@ def compose_experiment(name: str, overrides: tuple[str, ...] = ()) -> Settings:
                 f"{override}: an experiment or a published table is chosen by --config experiments=[{chosen}] or paper={chosen}, "
                 "not by an override. Set in the command line."
             )
-    cache = CACHE / f"settings-{_state(name, overrides)}.json"
-    try:
-        return json.loads(cache.read_text())
-    except (OSError, ValueError):
-        settings = _compose(name, overrides)
-    write_cache(cache, settings)
-    return settings
+    state_of = _reader_of_states(overrides)
+    for name in names:
+        if name not in known:
+            raise SettingError(
+                f"experiment = {name}: there is no such experiment. Allowed: {', '.join(experiment_names())}. "
+                f"Set by: snakemake --config experiments=[NAME]; a new one is a file config/experiment/{name}.yaml."
+            )
+        cache = CACHE / f"settings-{state_of(name)}.json"
+        try:
+            settings = json.loads(cache.read_text())
+        except (OSError, ValueError):
+            settings = _compose(name, overrides)
+            write_cache(cache, settings)
+        yield settings
 
 
 def write_cache(path: Path, value: Any) -> None:
@@ -114,12 +134,40 @@ def write_cache(path: Path, value: Any) -> None:
         temporary.replace(path)
 
 
-def _state(name: str, overrides: tuple[str, ...]) -> str:
-    """A hash of all that the composed settings depend on."""
-    state = hashlib.sha256(json.dumps([name, overrides]).encode())
+def _reader_of_states(overrides: tuple[str, ...]) -> Callable[[str], str]:
+    """A function that gives a hash of all that the composed settings of an experiment depend on. `config/` is read once.
+
+    These are all files but experiments and published tables, the experiment's own, and each that one of all these names.
+    """
+    shared, studies = b"", {}
     for path in sorted(CONFIG.rglob("*.yaml")):
-        state.update(f"{path.relative_to(CONFIG)}\0".encode() + path.read_bytes() + b"\0")
-    return state.hexdigest()[:16]
+        content = f"{path.relative_to(CONFIG)}\0".encode() + path.read_bytes() + b"\0"
+        if path.parent in (CONFIG / "experiment", CONFIG / "paper"):
+            studies[path.stem] = studies.get(path.stem, b"") + content
+        else:
+            shared += content
+
+    @functools.cache
+    def named_in(content: bytes) -> set[str]:
+        # An interpolation can name any.
+        words = re.findall(r"[\w.+-]+", content.decode(errors="replace")) if b"${" not in content else studies
+        return studies.keys() & words
+
+    base = hashlib.sha256(shared + json.dumps(overrides).encode())
+    always = named_in(shared) | named_in(" ".join(overrides).encode())
+
+    def state(name: str) -> str:
+        found, waiting = set(), {name} | always
+        while waiting:
+            found |= waiting
+            waiting = set().union(*(named_in(studies[each]) for each in waiting)) - found
+        own = base.copy()
+        own.update(name.encode())
+        for each in sorted(found):
+            own.update(studies[each])
+        return own.hexdigest()[:16]
+
+    return state
 
 
 def lenient(override: str) -> str:
@@ -183,7 +231,7 @@ def pick(value: Any, generation: int, generations: int, what: str, where: str) -
 
 def group_label(group: str, settings: Settings) -> str:
     """A readable name of `settings`: the group member's name and what differs from it."""
-    original = load_group(group, settings["name"])
+    original = member(group, settings["name"])
     changes = [f"{key.strip('_')}{value}" for key, value in sorted(settings.items()) if original.get(key) != value]
     text = "-".join([settings["name"], *changes])
     return "".join(c if c.isalnum() or c in "._-" else "" for c in text)[:80]

@@ -8,10 +8,12 @@ import yaml
 
 from gendistill.errors import SettingError
 from gendistill.plan.paths import SCHEMA
-from gendistill.plan.settings import GROUPS, Settings, group_of, load_group
+from gendistill.plan.settings import GROUPS, Settings, group_of, member
 
 # What a member of a group is: no setting.
 FIXED = ("_target_", "trains", "needs", "reductions", "medium", "on_disk")
+# Resolved members that were checked before: most networks of a study are alike in most.
+_ALLOWED: set[tuple[str, str, str]] = set()
 
 
 @functools.cache
@@ -65,7 +67,7 @@ def check_keys(group: str, settings: Settings, where: str) -> None:
     Raises:
         SettingError: the first that is unknown, missing, or must not be changed.
     """
-    original = load_group(group, settings["name"], where)
+    original = member(group, settings["name"], where)
     file = f"config/{group}/{settings['name']}.yaml"
     allowed = ", ".join(key for key in original if key not in FIXED)
     for key in FIXED:
@@ -88,7 +90,11 @@ def check_group(group: str, settings: Settings, where: str) -> None:
     """
     check_keys(group, settings, where)
     target = settings.get("_target_", settings.get("medium", "images"))
+    own = (group, target, repr(settings))
+    if own in _ALLOWED:
+        return
     _check(_group_validator(group, target), settings, f"{group}.", f"{where}; defined in config/{group}/{settings['name']}.yaml")
+    _ALLOWED.add(own)
 
 
 def _check(validator: Any, value: Any, prefix: str, where: str) -> None:
