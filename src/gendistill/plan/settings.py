@@ -18,6 +18,8 @@ from gendistill.plan.paths import CACHE, CONFIG
 
 GROUPS = ("dataset", "network", "objective", "recipe")
 Settings = dict[str, Any]
+# What can name a file; the others count as named.
+WORD = re.compile(r"[\w+-]+")
 
 
 def experiment_names() -> list[str]:
@@ -137,35 +139,28 @@ def write_cache(path: Path, value: Any) -> None:
 def _reader_of_states(overrides: tuple[str, ...]) -> Callable[[str], str]:
     """A function that gives a hash of all that the composed settings of an experiment depend on. `config/` is read once.
 
-    These are all files but experiments and published tables, the experiment's own, and each that one of all these names.
+    What Hydra composes is named in a text that it has read: so these are the overrides, the experiment's own file, `config.yaml`,
+    and each file whose name is a word of one of these.
     """
-    shared, studies = b"", {}
+    files: dict[str, bytes] = {}
     for path in sorted(CONFIG.rglob("*.yaml")):
         content = f"{path.relative_to(CONFIG)}\0".encode() + path.read_bytes() + b"\0"
-        if path.parent in (CONFIG / "experiment", CONFIG / "paper"):
-            studies[path.stem] = studies.get(path.stem, b"") + content
-        else:
-            shared += content
+        files[path.stem] = files.get(path.stem, b"") + content
 
     @functools.cache
     def named_in(content: bytes) -> set[str]:
         # An interpolation can name any.
-        words = re.findall(r"[\w.+-]+", content.decode(errors="replace")) if b"${" not in content else studies
-        return studies.keys() & words
+        return files.keys() & (files if b"${" in content else WORD.findall(content.decode(errors="replace")))
 
-    base = hashlib.sha256(shared + json.dumps(overrides).encode())
-    always = named_in(shared) | named_in(" ".join(overrides).encode())
+    own = json.dumps(overrides).encode()
+    always = {"config", *named_in(own), *(name for name in files if not WORD.fullmatch(name))}
 
     def state(name: str) -> str:
         found, waiting = set(), {name} | always
         while waiting:
             found |= waiting
-            waiting = set().union(*(named_in(studies[each]) for each in waiting)) - found
-        own = base.copy()
-        own.update(name.encode())
-        for each in sorted(found):
-            own.update(studies[each])
-        return own.hexdigest()[:16]
+            waiting = set().union(*(named_in(files[each]) for each in waiting)) - found
+        return hashlib.sha256(b"".join([name.encode(), own, *(files[each] for each in sorted(found))])).hexdigest()[:16]
 
     return state
 
