@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from gendistill.cost.calibration import Calibration, find_calibration
 from gendistill.cost.predict import expected_seconds
 from gendistill.cost.work import work_of
@@ -46,6 +44,8 @@ def _line(cells: Sequence[object]) -> str:
 
 
 def _rows_run(table: Path) -> str:
+    import pandas as pd
+
     if not table.is_file():
         return "failed"
     rows = pd.read_csv(table)
