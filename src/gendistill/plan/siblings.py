@@ -46,7 +46,7 @@ def siblings(plan: Plan, waiting: Collection[str]) -> dict[str, list[Step]]:
 
     alike: dict[tuple[str, str], list[Step]] = defaultdict(list)
     for step in plan.steps.values():
-        if step.kind in NETWORKS and step.name in waiting:
+        if step.kind in NETWORKS and step.name in waiting and plan.runtime[step.name]["side_by_side"] > 1:
             # One job has one device and one number of threads.
             alike[likeness(step.name), canonical_json(plan.runtime[step.name])].append(step)
     found = {}
