@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-team test-slurm smoke-papers bench bench-step bench-sharing bench-images papers lint format rulegraph artifacts clean-environment
+.PHONY: demo test test-slow test-team test-slurm smoke-papers bench bench-step bench-sharing bench-images bench-scale papers lint format rulegraph artifacts clean-environment
 
 demo: $(READY)
 	$(BIN)/snakemake
@@ -39,6 +39,10 @@ bench-sharing: $(READY)
 # Images per second from files and from stores, beside torchvision's.
 bench-images: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench_images
+
+# Start-up of each step, plans and tables of up to 1,000 experiments, cost by generation: about five minutes.
+bench-scale: $(READY)
+	$(BIN)/python -m tests.bench_scale
 
 # Every published table at a small scale on embedded data.
 smoke-papers: $(READY)
