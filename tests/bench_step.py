@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # The parts of a step, by what the names of PyTorch's operations contain; the first that fits counts.
 PARTS = {
     "convolutions, backward": ("convolution_backward",),
-    "convolutions, forward": ("convolution",),
+    "convolutions, forward": ("convolution", "conv2d"),
     "batch norm": ("batch_norm",),
     "ReLU": ("clamp_min", "relu", "threshold"),
     "SGD": ("sgd",),
