@@ -216,7 +216,7 @@ def plan_times(checkout: Checkout, choice: Any, count: int, rounds: int) -> Time
     for _ in range(1 if count >= 100 else 3):
         forget(checkout)
         cold.append(ask(checkout, PLAN, choice))
-    later = medians([ask(checkout, PLAN, choice) for _ in range(rounds)])
+    later = medians([ask(checkout, PLAN, choice) for _ in range(rounds if count < 1000 else 3)])
     return {
         "steps": later["steps"],
         "first command, s": medians(cold)["plan"],
@@ -273,7 +273,7 @@ def measure_snakemake(checkout: Checkout, given: argparse.Namespace) -> Rows:
     for name, choice in (("demo", {"experiments": "demo"}), ("all published tables", {"paper": "all", "scale": "smoke"})):
         ask(checkout, PLAN, choice)
         times, plan = [], medians([ask(checkout, PLAN, choice) for _ in range(3)])
-        for _ in range(3):
+        for _ in range(3 if name == "demo" else 1):
             started = time.monotonic()
             run(checkout, "snakemake", "-n", "-q", "all", "--config", *(f"{key}={value}" for key, value in choice.items()))
             times.append(time.monotonic() - started)
