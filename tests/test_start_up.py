@@ -31,7 +31,7 @@ except SystemExit as end:
 print("IMPORTED", *{module.partition(".")[0] for module in sys.modules})
 """
 # Steps that read text, tables and numbers only.
-LIGHT = {"dataset", "text", "ensemble", "paper_table", "tables"}
+LIGHT = ("dataset", "text", "ensemble", "paper_table", "tables")
 
 
 def imported(folder, program, *arguments):
