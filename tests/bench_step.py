@@ -7,6 +7,7 @@ large copy, whichever is longer.
 
 import argparse
 import datetime
+import re
 import statistics
 import tempfile
 import time
@@ -35,14 +36,14 @@ from tests.bench_students import DUMPED, ONLINE, SPACE, WORK, Way, dump, prepare
 from tests.bench_training import in_turn, read_cores, say, told_now_and_then
 
 ROOT = Path(__file__).resolve().parents[1]
-# The parts of a step, by what the names of PyTorch's operations contain; the first that fits counts.
+# The parts of a step, by what is in the names of PyTorch's operations; the first that fits counts.
 PARTS = {
-    "convolutions, backward": ("convolution_backward",),
-    "convolutions, forward": ("convolution", "conv2d"),
-    "batch norm": ("batch_norm",),
-    "ReLU": ("clamp_min", "relu", "threshold"),
-    "SGD": ("sgd",),
-    "sums": ("aten::add", "aten.add"),
+    "convolutions, backward": r"convolution_backward",
+    "convolutions, forward": r"convolution|conv2d",
+    "batch norm": r"batch_norm",
+    "ReLU": r"clamp_min|relu|threshold",
+    "SGD": r"sgd",
+    "sums": r"\badd_?\b",
 }
 OTHERS = "views, labels, loss, linear layer, casts"
 MATRIX, COPIED = 2048, 1 << 28
@@ -134,7 +135,7 @@ def parts(folder: Path, labels: str, device: torch.device, peak: dict[str, float
 
 
 def part_of(operation: str) -> str:
-    return next((part for part, names in PARTS.items() if any(name in operation for name in names)), OTHERS)
+    return next((part for part, pattern in PARTS.items() if re.search(pattern, operation)), OTHERS)
 
 
 class _Counts(TorchDispatchMode):
