@@ -3,6 +3,9 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ EPOCHS = 7
 OF_SOME_EPOCHS = {"pad": PAD, "flip": True, "seed": 3, "generation": 2, "epochs": EPOCHS}
 NETWORK = {"name": "resnet8", "_target_": "gendistill.networks.resnet.ResNet", "depth": 8, "shortcut": "A", "width": 4}
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def write_receipt(folder, *names):
@@ -296,3 +300,60 @@ def test_loading_a_teacher_takes_no_random_numbers(made):
     before = torch.get_rng_state()
     load_network(made[0] / "teacher", CPU)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# Dumps a store of 6 MB and then one of 60 MB, and looks all of it up; prints by how many MB memory of its own grew in between.
+MEMORY = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from gendistill.data.images import Images, save_images
+from gendistill.data.views import ViewSpace
+from gendistill.networks.trained import Description, save_network
+from gendistill.runtime import Runtime
+from gendistill.softlabels.dump import dump_soft_labels
+from gendistill.training.teacher import stored_teacher
+from tests.test_softlabels import NETWORK, SETTINGS, VIEWS, write_receipt
+
+root, classes = Path(sys.argv[1]), 1000
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1000
+
+def dump(count, peak=lambda: None):
+    pixels, labels = np.zeros((count, 1, 8, 8), np.uint8), np.zeros(count, np.int64)
+    splits = {"train": slice(count), "test": slice(1)}
+    arrays = [{split: array[part] for split, part in splits.items()} for array in (pixels, labels)]
+    save_images(Images(*arrays, [str(i) for i in range(classes)], [], []), root / f"data{count}")
+    write_receipt(root / f"data{count}", "dataset.safetensors")
+    runtime = Runtime("cpu")
+    runtime.progress = lambda done, total: peak()
+    dump_soft_labels(SETTINGS, {"dataset": root / f"data{count}", "teacher": root / "teacher"}, root / f"store{count}", runtime)
+    write_receipt(root / f"store{count}", "softlabels.npy")
+
+torch.set_num_threads(1)
+description = Description(NETWORK, [1, 8, 8], classes, [120.0], [70.0], "float32")
+save_network(description.build(), description, root / "teacher")
+write_receipt(root / "teacher", "model.safetensors")
+dump(60)
+before, seen = anonymous(), []
+dump(600, lambda: seen.append(anonymous()))
+print(max(seen) - before)
+before = anonymous()
+teacher = stored_teacher(root / "store600", (600, VIEWS, classes), torch.device("cpu"), None)
+sums = [teacher(torch.full((VIEWS,), image), torch.arange(VIEWS), torch.empty(0))[0].sum() for image in range(600)]
+print(anonymous() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells memory as Linux does")
+def test_neither_dump_nor_look_up_holds_the_whole_store_in_memory(tmp_path):
+    (tmp_path / "teacher").mkdir()
+    done = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "store600/softlabels.npy").stat().st_size > 60e6
+    dumped, looked_up = map(float, done.stdout.split())
+    assert dumped < 15
+    assert looked_up < 15
