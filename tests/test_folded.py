@@ -44,7 +44,7 @@ def test_a_folded_network_says_the_same_with_fewer_batch_norms(name, changes, go
     before = {key: value.clone() for key, value in network.state_dict().items()}
     images = torch.randn(3, 3, 32, 32)
     expected = network.double()(images.double())
-    quick = folded(network.float())
+    quick = folded(network.float(), images)
     with torch.inference_mode():
         found = [quick(images) for _ in range(2)]
     assert torch.equal(*found)
@@ -73,9 +73,25 @@ def test_what_two_layers_read_stays():
     network = TwoReaders().eval().requires_grad_(False)
     network.norm.running_mean.fill_(0.5)
     images = torch.randn(4, 3, 2, 2)
-    quick = folded(network)
+    quick = folded(network, images)
     assert len(norms(quick)) == 1
     torch.testing.assert_close(quick(images), network(images))
+
+
+class Widening(nn.Module):
+    """What one pixel of a convolution is added to is larger."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.conv(x.mean(dim=(2, 3), keepdim=True)) + x
+
+
+def test_what_is_smaller_than_a_sum_is_not_written_over():
+    network, images = Widening().eval().requires_grad_(False), torch.randn(4, 3, 2, 2)
+    torch.testing.assert_close(folded(network, images)(images), network(images))
 
 
 class Undecided(nn.Module):
@@ -85,7 +101,7 @@ class Undecided(nn.Module):
 
 def test_a_network_that_decides_by_values_stays_as_it_is():
     network = Undecided().eval()
-    assert folded(network) is network
+    assert folded(network, torch.ones(2, 3, 4, 4)) is network
 
 
 @pytest.mark.parametrize("precision", ["float32", "reference"])
@@ -118,6 +134,6 @@ def test_a_reference_is_the_same_network_up_to_rounding_computed_without_tricks(
 
 
 def test_a_reference_asks_a_teacher_that_is_not_folded(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("gendistill.networks.trained.folded", lambda network: pytest.fail("folded"))
+    monkeypatch.setattr("gendistill.networks.trained.folded", lambda *_: pytest.fail("folded"))
     train(tmp_path / "patriarch", dataset, recipe={"precision": "reference"})
     write_teacher(tmp_path / "patriarch", dataset)

@@ -3,14 +3,17 @@
 import operator
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Node
 from torch.fx.experimental.optimization import fuse
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.fx.proxy import TraceError
 
 
-def folded(network: nn.Module) -> nn.Module:
+@torch.no_grad()
+def folded(network: nn.Module, images: Tensor) -> nn.Module:
     """A copy of `network` that gives the same outputs up to rounding, in less time.
 
     In eval mode batch norm is linear: gamma (x - mean) / sqrt(var + eps) + beta. Where it follows a convolution, the factors
@@ -18,6 +21,7 @@ def folded(network: nn.Module) -> nn.Module:
 
     Args:
         network: in eval mode, without gradients.
+        images: such as it will be fed, float (B, C, H, W); they tell which sums have the shape of what they add to.
 
     Returns:
         A network with the same `forward`, and nothing else of it; `network` itself if it decides by the values of tensors.
@@ -26,19 +30,20 @@ def folded(network: nn.Module) -> nn.Module:
         found = fuse(network)
     except TraceError:
         return network
+    ShapeProp(found).propagate(images)
     modules = dict(found.named_modules())
     for node in found.graph.nodes:
-        if node.target is F.relu and _can_be_written_over(node.args[0], modules):
+        if node.target is F.relu and _can_be_written_over(node.args[0], node, modules):
             node.kwargs = {**node.kwargs, "inplace": True}
-        if node.target is operator.add and _can_be_written_over(node.args[0], modules):
+        if node.target is operator.add and _can_be_written_over(node.args[0], node, modules):
             node.target = operator.iadd
     found.recompile()
     return found.eval().requires_grad_(False)
 
 
-def _can_be_written_over(node: Any, modules: dict[str, nn.Module]) -> bool:
-    """Whether nothing else reads a result: a sum, or what a convolution or batch norm computed."""
-    if not isinstance(node, Node) or len(node.users) > 1:
+def _can_be_written_over(node: Any, by: Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether nothing but `by` reads a result, a sum or what a convolution or batch norm computed, and both have one shape."""
+    if not isinstance(node, Node) or len(node.users) > 1 or node.meta["tensor_meta"].shape != by.meta["tensor_meta"].shape:
         return False
     is_layer = node.op == "call_module" and isinstance(modules[str(node.target)], (nn.Conv2d, nn.BatchNorm2d))
     return is_layer or node.target in (operator.add, operator.iadd)

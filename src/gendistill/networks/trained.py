@@ -72,7 +72,9 @@ def load_teacher(folder: Path, device: torch.device) -> tuple[nn.Module, Descrip
         UserError: as `load_network` does.
     """
     network, description = load_network(folder, device)
-    return network if description.precision == REFERENCE else folded(network), description
+    if description.precision == REFERENCE:
+        return network, description
+    return folded(network, torch.zeros(2, *description.shape, device=device)), description
 
 
 @torch.inference_mode()
