@@ -39,7 +39,7 @@ def no_file_above(size: int) -> None:
     [
         ("dataset", "dataset.safetensors", 1000),
         ("patriarch", "model.safetensors", 4000),
-        ("softlabels", "softlabels.npy", 1000),
+        ("softlabels", "softlabels.npy", 200),
         ("ensemble", "receipt.json", 500),
         ("ensemble", "", 0),
     ],
