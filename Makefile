@@ -40,7 +40,7 @@ bench-sharing: $(READY)
 bench-images: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench_images
 
-# Start-up of each step, plans and tables of up to 1,000 experiments, cost by generation: about ten minutes.
+# Start-up of each step, plans and tables of up to 1,000 experiments, cost by generation: 13 minutes on two busy cores.
 bench-scale: $(READY)
 	$(BIN)/python -m tests.bench_scale
 

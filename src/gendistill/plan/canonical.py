@@ -11,6 +11,10 @@ def whole_numbers(value: Any) -> Any:
         return {key: whole_numbers(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [whole_numbers(item) for item in value]
+    return _whole_number(value)
+
+
+def _whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -20,7 +24,7 @@ def canonical(value: Any) -> Any:
         return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return _whole_number(value)
 
 
 def canonical_json(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from gendistill.files import read_receipt
 from gendistill.plan.step import NETWORKS
 from gendistill.results.card_text import best_epoch_note, joined, metrics_table, settings_table, table, terms, value
+from gendistill.softlabels.extent import view_count
 
 FILE = "README.md"
 # The receipt of a folder `runs/<kind>/<id>`.
@@ -163,7 +164,7 @@ def _augmentation(recipe: dict[str, Any], dataset: dict[str, Any]) -> str:
     if dataset.get("on_disk"):
         return "random resized crops, mirrored or not"
     pad, mirrored = recipe["pad"], ", mirrored or not" if recipe["flip"] else ""
-    views = (2 * pad + 1) ** 2 * (2 if recipe["flip"] else 1)
+    views = view_count(pad, recipe["flip"])
     return f"crops of the image padded by {pad} black pixel(s){mirrored}: {views} views of each" if views > 1 else "none"
 
 

@@ -52,6 +52,6 @@ def open_store(folder: Path, shape: tuple[int, int, int], drawn: Callable[[], np
     if store.shape != shape or store.dtype != np.float16:
         raise UserError(
             f"{path}: must be float16 of shape ({'images, views' if rows is None else 'rows'}, classes) = {shape}, "
-            f"is {store.dtype} of {store.shape}"
+            f"is {store.dtype} of {store.shape}. Remove {folder} and run snakemake again."
         )
     return store.reshape(-1, store.shape[-1]), rows
