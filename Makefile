@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-team test-slurm smoke-papers bench bench-step bench-sharing bench-images bench-scale papers lint format rulegraph artifacts clean-environment
+.PHONY: demo test test-slow test-team test-documents test-slurm smoke-papers bench bench-step bench-sharing bench-images bench-scale papers lint format rulegraph artifacts clean-environment
 
 demo: $(READY)
 	$(BIN)/snakemake
 	@echo 'Results: results/report.html'
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not papers and not team and not slurm" --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not papers and not team and not documents and not slurm" --durations=5
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
@@ -19,6 +19,10 @@ test-slow: $(READY)
 # Several people who share results through git and DVC.
 test-team: $(READY)
 	$(BIN)/pytest -m team --durations=5
+
+# The report in Chromium, the tables in LaTeX: installs both, which needs root on Debian where they are not there.
+test-documents: $(READY)
+	$(BIN)/pytest -m documents --durations=5
 
 # A real one-node Slurm, installed and started for it and stopped again: needs root on Debian.
 test-slurm: $(READY)
