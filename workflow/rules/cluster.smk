@@ -16,6 +16,7 @@ NEEDS = {
     "language_generation": (8000, 720),
     "tables": (2000, 30),
     "paper_table": (2000, 30),
+    "claims": (2000, 30),
     "report": (2000, 10),
 }
 

@@ -40,11 +40,32 @@ rule paper_table:
         "python -m gendistill paper_table --spec {params.spec:q} --threads {threads} 2> {log}"
 
 
+rule claims:
+    input:
+        reads("claims"),
+    output:
+        outputs("claims"),
+    log:
+        "logs/claims/{id}.log",
+    benchmark:
+        "benchmarks/claims/{id}.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        **resources_of("claims"),
+    params:
+        spec=spec("claims"),
+    shell:
+        "python -m gendistill claims --spec {params.spec:q} --threads {threads} 2> {log}"
+
+
 # results/view.json says which results the folder shows. Where it names others, the report is out of date.
 rule report:
     input:
         view=[] if view_is_current(PLAN) else ask_for_view(),
-        tables=[ancient(path) for kind in ("tables", "paper_table") for step in PLAN.of_kind(kind) for path in step.files],
+        tables=[ancient(path) for kind in SHOWN for step in PLAN.of_kind(kind) for path in step.files],
     output:
         page=report("results/report.html", caption="../report/report.rst", category="Report"),
         index="results/index.json",

@@ -14,11 +14,10 @@ from gendistill.cost.work import Work, work_of
 from gendistill.errors import SettingError, UserError
 from gendistill.files import read_receipt
 from gendistill.plan import Plan
-from gendistill.plan.step import NETWORKS, Step
+from gendistill.plan.step import NETWORKS
 from gendistill.sharing.restore import steps_to_fetch
 
 HEAD = ("", "networks", "steps", "GPU-hours", "hours on {gpus}", "longest chain, hours", "storage, GB", "done", "to fetch", "left")
-ROOTS = ("tables", "paper_table")
 GB = 1e9
 
 
@@ -53,7 +52,7 @@ def cost_table(plan: Plan, gpus: int = 1, device: str | None = None) -> str:
     what = "GPU" if calibration.type == "cuda" else "device"
     head = [cell.format(gpus=f"{gpus} {what}{'s' if gpus > 1 else ''}").replace("GPU-", f"{what}-") for cell in HEAD]
     lines = [_line(head), "|---" * len(head) + "|"]
-    groups = {name: _behind(plan, root) for name, root in _roots(plan).items()}
+    groups = {name: plan.behind(step.name for step in plan.shown(name)) for name in plan.settings}
     for name, steps in groups.items():
         lines.append(_row(name, costs, steps, gpus))
     if len(groups) > 1:
@@ -72,35 +71,14 @@ def costs_of(plan: Plan, calibration: Calibration) -> Costs:
 
 
 def to_do(plan: Plan, finished: set[str]) -> set[str]:
-    """The steps that must run so that all tables are made: those that no finished step makes needless."""
-    waiting = [root for root in _roots(plan).values() if root not in finished]
+    """The steps that must run so that all that the report shows is made: those that no finished step makes needless."""
+    waiting = [step.name for step in plan.shown() if step.name not in finished]
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
             waiting += [parent for parent in plan.steps[name].parents if parent not in finished]
-    return found
-
-
-def _roots(plan: Plan) -> dict[str, str]:
-    """The step that makes the tables of each experiment, or the published table."""
-    steps = [step for step in plan.steps.values() if step.kind in ROOTS]
-    return {_title(step): step.name for step in steps}
-
-
-def _title(step: Step) -> str:
-    return step.settings["experiment"] if step.kind == "tables" else step.settings["table"]
-
-
-def _behind(plan: Plan, root: str) -> set[str]:
-    """A step and all that it needs."""
-    found, waiting = {root}, [root]
-    while waiting:
-        for parent in plan.steps[waiting.pop()].parents:
-            if parent not in found:
-                found.add(parent)
-                waiting.append(parent)
     return found
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from gendistill.errors import SettingError
 from gendistill.plan import lineage as lineages
+from gendistill.plan.claims import add_claims
 from gendistill.plan.evaluations import Cell, add_standard_evaluations
 from gendistill.plan.network import check_medium, check_processes
 from gendistill.plan.paper import add_table
@@ -101,3 +102,4 @@ def _add_tables(study: Study, cells: list[Cell]) -> None:
     read = [study.plan.steps[step] for step in dict.fromkeys(cell["step"] for cell in cells)]
     step = make_step("tables", study.name, settings, code_of("tables"), {"cells": read})
     study.plan.add(f"{study.name}-tables", step)
+    add_claims(study, settings)

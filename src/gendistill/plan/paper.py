@@ -10,6 +10,7 @@ from typing import Any
 
 from gendistill.errors import SettingError
 from gendistill.plan.cells import COLUMNS, METRICS, Row, find_cell
+from gendistill.plan.claims import add_claims
 from gendistill.plan.network import Network
 from gendistill.plan.paths import CONFIG
 from gendistill.plan.plan import Study
@@ -100,6 +101,7 @@ def add_table(study: Study, lineages: dict[str, list[Network]], grown: dict[tupl
     }
     step = make_step("paper_table", study.name, settings, code_of("paper_table"), {"cells": list(steps.values())})
     study.plan.add(f"{study.name}-paper_table", step)
+    add_claims(study, settings)
 
 
 def _is_number(text: str) -> bool:

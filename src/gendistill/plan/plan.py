@@ -1,11 +1,12 @@
 """The plan: all steps of some experiments, with their ids."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gendistill.errors import SettingError
 from gendistill.plan.settings import Settings
-from gendistill.plan.step import Step
+from gendistill.plan.step import SHOWN, Step, study_of
 
 
 @dataclass
@@ -52,15 +53,24 @@ class Plan:
         """All steps of one kind, in order."""
         return [step for step in self.steps.values() if step.kind == kind]
 
-    def prune(self) -> None:
-        """Forget steps that no table reads, directly or not."""
-        waiting = [step.name for kind in ("tables", "paper_table") for step in self.of_kind(kind)]
-        needed: set[str] = set()
+    def shown(self, study: str | None = None) -> list[Step]:
+        """The steps that the report shows, of one study or of all."""
+        return [step for step in self.steps.values() if step.kind in SHOWN and study in (None, study_of(step))]
+
+    def behind(self, steps: Iterable[str]) -> set[str]:
+        """Some steps, by name, and all that they are made from."""
+        found: set[str] = set()
+        waiting = list(steps)
         while waiting:
             name = waiting.pop()
-            if name not in needed:
-                needed.add(name)
+            if name not in found:
+                found.add(name)
                 waiting.extend(self.steps[name].parents)
+        return found
+
+    def prune(self) -> None:
+        """Forget steps that nothing which the report shows is made from."""
+        needed = self.behind(step.name for step in self.shown())
         self.steps = {name: step for name, step in self.steps.items() if name in needed}
         self.roles = {role: name for role, name in self.roles.items() if name in needed}
         self.runtime = {name: runtime for name, runtime in self.runtime.items() if name in needed}

@@ -24,6 +24,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "agreement": (),
     "class_structure": ("second_classes.csv",),
     "paper_table": ("table.json",),
+    "claims": ("claims.json",),
     "tables": ("tables.json", "error_by_generation.svg", "error_by_generation.png"),
 }
 # What lies in DVC, not in git, once it is shared.
@@ -42,6 +43,8 @@ READS: dict[str, tuple[str, ...]] = {
 NETWORKS = ("patriarch", "generation", "fine_tune", "language_patriarch", "language_generation")
 # Those of them that several processes can do together.
 SHARED_OUT = ("patriarch", "generation", "fine_tune")
+# What the report shows; all other steps are there for these.
+SHOWN = ("tables", "paper_table", "claims")
 # What an interrupted training leaves beside them, and a finished one does not.
 RESUME = "resume.pt"
 # The function that does a step's work; its module and what that imports are the step's own code.
@@ -61,6 +64,7 @@ FUNCTIONS: dict[str, str] = {
     "class_structure": "gendistill.evaluation.class_structure:evaluate_class_structure",
     "paper_table": "gendistill.results.paper_table:make_paper_table",
     "statistics": "gendistill.evaluation.statistics:confidence_statistics",
+    "claims": "gendistill.results.claims:evaluate_claims",
     "tables": "gendistill.results.tables:make_tables",
 }
 # Settings that came later, with the value that means what was done before: left out of the hash, so old ids stay.
@@ -129,6 +133,11 @@ class Step:
     def to_json(self) -> str:
         """The spec and the id as canonical JSON: all that the command of the step needs."""
         return canonical_json({each.name: getattr(self, each.name) for each in fields(self)})
+
+
+def study_of(step: Step) -> str:
+    """The experiment or published table that a step which the report shows belongs to."""
+    return next(step.settings[key] for key in ("study", "experiment", "table") if key in step.settings)
 
 
 def make_step(

@@ -61,6 +61,15 @@ def check_experiment(settings: Settings, where: str) -> None:
         )
 
 
+def check_claim(name: str, claim: Any, where: str) -> None:
+    """Check the shape of a claim.
+
+    Raises:
+        SettingError: the first thing that is wrong.
+    """
+    _check(_validator("claim"), claim, f"{name}.", where)
+
+
 def check_keys(group: str, settings: Settings, where: str) -> None:
     """Check that the settings of a group are those that its member has, no more and no fewer.
 

@@ -7,29 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gendistill.files import read_receipt, write_bytes, write_json
+from gendistill.plan.tables import TABLES
+from gendistill.results.alike import check_alike, check_seeds
 from gendistill.results.figures import draw_by_generation, to_png, to_svg
 
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
-
-# For each table: what names a row, and the metrics in its columns.
-TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "error": (("lineage", "generation"), ("test_error_pct", "best_epoch_test_error_pct", "train_error_pct")),
-    "perplexity": (("lineage", "generation"), ("test_perplexity", "validation_perplexity", "train_perplexity")),
-    "ensembles": (
-        ("lineage", "members", "size", "networks_trained"),
-        ("test_error_pct", "mean_member_test_error_pct"),
-    ),
-    "transfer": (("target", "lineage", "generation"), ("test_error_pct", "train_error_pct")),
-    "confidence": (
-        ("lineage", "generation"),
-        (*(f"confidence_top{k}_pct" for k in range(1, 5)), "train_accuracy_pct", "test_accuracy_pct"),
-    ),
-    "structure": (
-        ("lineage", "generation"),
-        ("dist_c_train", "dist_s_train", "dist_c_test", "dist_s_test", "second_class_in_superclass_train_pct"),
-    ),
-}
 
 
 def make_tables(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, runtime: "Runtime") -> dict[str, Any]:
@@ -46,11 +29,13 @@ def make_tables(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, 
         The number of rows of each table.
 
     Raises:
-        UserError: a step has no receipt.
+        UserError: a step has no receipt; a row lacks a seed or has one twice, or its runs are of different recipes.
     """
     receipts = {step: read_receipt(Path("runs", step))["metrics"] for step in dict.fromkeys(c["step"] for c in settings["cells"])}
     runs = {name: by_run(name, settings["cells"], receipts) for name in TABLES}
     runs = {name: frame for name, frame in runs.items() if len(frame)}
+    for name, frame in runs.items():
+        check_rows(name, frame)
     summaries = {name: summarise(name, frame) for name, frame in runs.items()}
     write_json(
         folder / "tables.json",
@@ -78,6 +63,20 @@ def by_run(table: str, cells: list[dict[str, Any]], receipts: dict[str, dict[str
         labels = {key: value for key, value in cell.items() if key not in ("table", "step")}
         rows.append({**labels, **{m: metrics[m] for m in TABLES[table][1] if m in metrics}, "step": cell["step"]})
     return pd.DataFrame(rows)
+
+
+def check_rows(table: str, runs: pd.DataFrame) -> None:
+    """Check that each row of a table has one run, or as many members from scratch, of one recipe for each seed.
+
+    Raises:
+        UserError: it has not.
+    """
+    seeds = runs["seed"].unique().tolist()
+    for labels, group in runs.groupby(list(TABLES[table][0]), sort=False):
+        row = f"{table} of {'/'.join(map(str, labels))}"
+        for _, own in group.groupby("member") if "member" in group and group["member"].notna().all() else [("", group)]:
+            check_seeds(row, own["seed"].tolist(), seeds)
+        check_alike({seed: own["step"].tolist() for seed, own in group.groupby("seed")}, row)
 
 
 def summarise(table: str, runs: pd.DataFrame) -> pd.DataFrame:

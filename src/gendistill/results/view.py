@@ -26,7 +26,7 @@ DATA = ("dataset", "text")
 
 def view_id(plan: Plan) -> str:
     """The identity of what `results/` is to show: all roles, and the code and the templates of its files."""
-    templates = [path.read_text() for path in sorted(REPORT_TEMPLATE.parent.glob("*.j2"))]
+    templates = [path.read_text() for path in sorted(REPORT_TEMPLATE.parent.iterdir()) if path.suffix in (".j2", ".css", ".js")]
     return digest([plan.index, code_hash(__name__), templates])
 
 

@@ -56,7 +56,7 @@ def status(plan: Plan) -> str:
 
 def _counts(plan: Plan, states: dict[str, State]) -> str:
     """One line for each experiment, and one for all where there are several; a step that two share counts for both."""
-    of_all = {name: _steps_of(plan, name) for name in plan.settings}
+    of_all = {name: plan.behind(step.name for step in plan.shown(name)) for name in plan.settings}
     if len(of_all) > 1:
         of_all["all together"] = set(states)
     shown = [name for name in STATES if name == DONE or any(state.name == name for state in states.values())]
@@ -69,18 +69,6 @@ def _counts(plan: Plan, states: dict[str, State]) -> str:
         [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))] for row in rows
     )
     return "\n".join("   ".join(line).rstrip() for line in lines)
-
-
-def _steps_of(plan: Plan, experiment: str) -> set[str]:
-    """The steps that the tables of an experiment are made from, with these."""
-    waiting = [plan.roles[role] for role in (f"{experiment}-tables", f"{experiment}-paper_table") if role in plan.roles]
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting.extend(plan.steps[name].parents)
-    return found
 
 
 def _running(state: State) -> list[str]:

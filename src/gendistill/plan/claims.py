@@ -1,0 +1,141 @@
+"""Claims: what the papers say, as tests on cells of the tables of an experiment or of a published table.
+
+The files in `config/claims/` state them; the setting `claims` of a study names those that are tested on it.
+"""
+
+from typing import Any
+
+import yaml
+
+from gendistill.errors import SettingError
+from gendistill.plan.cells import COLUMNS, METRICS
+from gendistill.plan.evaluations import Cell
+from gendistill.plan.paths import CONFIG
+from gendistill.plan.plan import Study
+from gendistill.plan.runs import code_of
+from gendistill.plan.settings import Settings
+from gendistill.plan.step import make_step
+from gendistill.plan.tables import TABLES
+from gendistill.plan.validate import check_claim
+
+# What names a row of an experiment's tables, the table among it.
+LABELS = ("table", *dict.fromkeys(label for labels, _ in TABLES.values() for label in labels))
+
+
+def read_claims() -> dict[str, Settings]:
+    """All claims by name, each with the file that states it as `file`.
+
+    Raises:
+        SettingError: a file is no YAML, a claim lacks a part or has one that is unknown, or two have one name.
+    """
+    claims: dict[str, Settings] = {}
+    for path in sorted((CONFIG / "claims").glob("*.yaml")):
+        shown = str(path.relative_to(CONFIG.parent))
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except yaml.YAMLError as error:
+            raise SettingError(f"{shown}: {' '.join(str(error).split())}.") from error
+        for name, claim in content.items():
+            if name in claims:
+                raise SettingError(f"claim {name}: it is in {claims[name]['file']} and in {shown}. Give one of them another name.")
+            check_claim(name, claim, shown)
+            claims[name] = {**claim, "file": shown}
+    return claims
+
+
+def add_claims(study: Study, settings: dict[str, Any]) -> None:
+    """Add the step that tests the claims which a study names.
+
+    Args:
+        study: the experiment or published table.
+        settings: of its step of tables: what its cells are read from.
+
+    Raises:
+        SettingError: a claim is unknown, or names no cell of the study's tables, or several.
+    """
+    if not study.settings["claims"]:
+        return
+    known = read_claims()
+    claims, steps = [], {}
+    for name in study.settings["claims"]:
+        if name not in known:
+            raise SettingError(
+                f"claims = {name}: there is no such claim. Allowed: {', '.join(known)}. Set in {study.where}; a new one is an "
+                "entry of a file in config/claims."
+            )
+        claim = known[name]
+        where = f"claim {name} ({claim['file']}), tested on {study.name}"
+        of_paper = "rows" in settings
+        comparisons = []
+        for test in claim["compare"]:
+            sides = {
+                side: (_printed if of_paper else _own)(settings, test[side], test["metric"], where) for side in ("first", "second")
+            }
+            comparisons.append({"metric": test["metric"], "is": test["is"], **sides})
+            steps |= dict.fromkeys(step for side in sides.values() for cell in side["cells"] for step in cell["steps"])
+        claims.append({"name": name, "says": claim["says"], "source": claim["source"], "comparisons": comparisons})
+    own = {"study": study.name, "scale": study.settings["scale"]["name"], "claims": claims}
+    read = [study.plan.steps[step] for step in steps]
+    study.plan.add(f"{study.name}-claims", make_step("claims", study.name, own, code_of("claims"), {"cells": read}))
+
+
+def _printed(settings: dict[str, Any], wanted: dict[str, Any], metric: str, where: str) -> dict[str, Any]:
+    """The cells of the one row of a published table that a side of a claim names, with the form of their values."""
+    _check_columns(wanted, COLUMNS[:-1], where)
+    if metric not in METRICS:
+        raise SettingError(f"{where}: metric = {metric}: unknown. Allowed: {', '.join(METRICS)}.")
+    rows = [
+        n
+        for n, row in enumerate(settings["rows"])
+        if row["metric"] == metric and all(row[column] == str(value) for column, value in wanted.items())
+    ]
+    cells = [{"seed": c["seed"], "steps": c["steps"], "key": c["key"]} for c in settings["cells"] if c["row"] in rows]
+    if len(rows) != 1 or not cells:
+        found = f"{len(rows)} rows are so" if len(rows) != 1 else "its row is not run"
+        raise SettingError(f"{where}: {_told(wanted)}, {metric}: {found}; there must be one, which is run.")
+    return {"label": ", ".join(str(value) for value in wanted.values()), "form": METRICS[metric].form, "cells": cells}
+
+
+def _own(settings: dict[str, Any], wanted: dict[str, Any], metric: str, where: str) -> dict[str, Any]:
+    """The cells of the one row of an experiment's tables that a side of a claim names; members from scratch are averaged."""
+    _check_columns(wanted, LABELS, where)
+    table = wanted.get("table", "error")
+    if table not in settings["tables"]:
+        raise SettingError(f"{where}: table = {table}: there is no such table. Allowed: {', '.join(settings['tables'])}.")
+    labels, metrics = TABLES[table]
+    if metric not in metrics:
+        raise SettingError(f"{where}: metric = {metric}: unknown in table {table}. Allowed: {', '.join(metrics)}.")
+    named = {key: value for key, value in wanted.items() if key != "table"}
+    found: list[Cell] = [
+        cell
+        for cell in settings["cells"]
+        if cell["table"] == table and all(str(cell.get(key)) == str(value) for key, value in named.items())
+    ]
+    rows = {tuple(cell[label] for label in labels) for cell in found}
+    if len(rows) != 1:
+        shown = found or [cell for cell in settings["cells"] if cell["table"] == table]
+        known = dict.fromkeys("/".join(str(cell[label]) for label in labels) for cell in shown)
+        raise SettingError(
+            f"{where}: {_told(wanted)}: {len(rows)} rows of table {table} are so; there must be one. Its rows, as "
+            f"{'/'.join(labels)}: {', '.join(known)}."
+        )
+    by_seed: dict[int, list[str]] = {}
+    for cell in found:
+        by_seed.setdefault(cell["seed"], []).append(cell["step"])
+    cells = [{"seed": seed, "steps": steps, "key": metric} for seed, steps in by_seed.items()]
+    return {"label": _label(named), "form": "mean", "cells": cells}
+
+
+def _check_columns(wanted: dict[str, Any], allowed: tuple[str, ...], where: str) -> None:
+    for column in wanted:
+        if column not in allowed:
+            raise SettingError(f"{where}: {column} = {wanted[column]}: unknown. Allowed: {', '.join(allowed)}.")
+
+
+def _told(wanted: dict[str, Any]) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in wanted.items())
+
+
+def _label(named: dict[str, Any]) -> str:
+    """A row of an experiment's table in words, such as `ban generation 1`."""
+    return " ".join(f"generation {v}" if k == "generation" else f"on {v}" if k == "target" else str(v) for k, v in named.items())
