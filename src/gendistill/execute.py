@@ -79,12 +79,13 @@ def execute(
 
 
 def _run(spec: dict[str, Any], folder: Path, runtime: Runtime, predicted: dict[str, Any] | None) -> None:
+    from gendistill.cost.energy import read_counters, used_energy
     from gendistill.cost.used import used
     from gendistill.receipt import write_receipt
     from gendistill.sharing.dvc import drop_stale_pointer
 
     kind = spec["kind"]
-    started, clock = datetime.now(UTC), time.monotonic()
+    started, clock, counters = datetime.now(UTC), time.monotonic(), read_counters()
     inputs = {
         role: Path("runs", names) if isinstance(names, str) else [Path("runs", name) for name in names]
         for role, names in spec["inputs"].items()
@@ -101,7 +102,8 @@ def _run(spec: dict[str, Any], folder: Path, runtime: Runtime, predicted: dict[s
     for name in OUTPUTS[kind]:
         drop_stale_pointer(folder / name)
     times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 2)}
-    write_receipt(folder, spec, OUTPUTS[kind], metrics, times, {"predicted": predicted, "used": used()})
+    energy = used_energy(counters, read_counters(), runtime.processes.count)
+    write_receipt(folder, spec, OUTPUTS[kind], metrics, times, {"predicted": predicted, "used": used(), "energy": energy})
     # Only now is the training safe without it.
     remove(folder / RESUME)
     runtime.log(f"done in {times['seconds']} s; {json.dumps(metrics)[:500]}")
