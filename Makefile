@@ -6,8 +6,9 @@ READY := $(VENV)/.installed
 
 .PHONY: demo test test-slow test-team test-documents test-slurm smoke-papers bench bench-step bench-sharing bench-images bench-scale papers lint format rulegraph artifacts clean-environment
 
+# With more seeds: make demo SEEDS=10.
 demo: $(READY)
-	$(BIN)/snakemake
+	$(BIN)/snakemake $(if $(SEEDS),--config seeds=$(SEEDS))
 	@echo 'Results: results/report.html'
 
 test: $(READY)

@@ -48,8 +48,8 @@ def _processors(folder: Path) -> Counters:
     found = {}
     for zone in folder.glob("intel-rapl:*"):
         try:
-            # A zone within a package, such as intel-rapl:0:1, is counted by the package.
-            if zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package"):
+            # A zone within a package, such as its cores, is counted by the package.
+            if (zone / "name").read_text().startswith("package"):
                 texts = ((zone / name).read_text() for name in ("energy_uj", "max_energy_range_uj"))
                 found[zone.name] = tuple(int(text) * JOULES["micro"] for text in texts)
         except (OSError, ValueError):
