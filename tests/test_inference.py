@@ -1,0 +1,306 @@
+"""Tests, intervals and verdicts: against formulas of our own, and on simulated studies whose truth is known."""
+
+import gc
+import itertools
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gendistill.errors import UserError
+from gendistill.results.inference import adjust, compare_values, verdict
+
+FIRST = {0: 4.8, 1: 5.3, 2: 4.1, 3: 5.0, 4: 4.6}
+SECOND = {0: 5.2, 1: 5.4, 2: 5.1, 3: 5.0, 4: 5.7}
+
+
+@pytest.fixture(autouse=True)
+def no_warning(monkeypatch):
+    # statsmodels collects garbage at each correction, which takes longest.
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def by_seed(values, start=0):
+    return dict(enumerate((float(value) for value in values), start))
+
+
+def two_sided(t, df):
+    return 2 * stats.t.sf(abs(t), df)
+
+
+def test_pairs_by_hand():
+    found = compare_values(FIRST, SECOND)
+    d = np.array([FIRST[seed] - SECOND[seed] for seed in FIRST])
+    assert found.paired and found.n == 5
+    assert found.difference == pytest.approx(d.mean()) and found.sd == pytest.approx(math.sqrt(((d - d.mean()) ** 2).sum() / 4))
+    assert found.p == pytest.approx(two_sided(d.mean() / (found.sd / math.sqrt(5)), 4))
+
+
+def test_pairs_are_those_of_shared_seeds():
+    more = compare_values({**FIRST, 7: 100.0}, {**SECOND, 8: -100.0, 9: 0.0})
+    assert more == compare_values(FIRST, SECOND)
+    # The order in which seeds are told plays no part.
+    assert more == compare_values(dict(reversed(FIRST.items())), SECOND)
+
+
+def test_independent_samples_by_hand():
+    first, second = list(FIRST.values())[:3], list(SECOND.values())
+    found = compare_values(by_seed(first), by_seed(second, start=10))
+    parts = [np.var(sample, ddof=1) / len(sample) for sample in (first, second)]
+    df = sum(parts) ** 2 / (parts[0] ** 2 / 2 + parts[1] ** 2 / 4)
+    assert not found.paired and found.n == 3
+    assert found.difference == pytest.approx(np.mean(first) - np.mean(second))
+    assert found.p == pytest.approx(two_sided(found.difference / math.sqrt(sum(parts)), df))
+    assert found.sd == pytest.approx(math.sqrt((np.var(first, ddof=1) + np.var(second, ddof=1)) / 2))
+
+
+def test_one_shared_seed_makes_no_pairs():
+    found = compare_values({0: 1.0, 1: 2.0, 2: 4.0}, {2: 5.0, 3: 6.0, 4: 8.0})
+    assert not found.paired and found.n == 3
+
+
+def test_the_interval_of_few_pairs_is_their_range():
+    d = [-0.4, -0.1, -0.7]
+    found = compare_values(by_seed(d), by_seed([0, 0, 0]))
+    assert (found.low, found.high) == (pytest.approx(-0.7), pytest.approx(-0.1))
+    # Of two samples: the range of all differences between the one and the other.
+    found = compare_values(by_seed(d), by_seed([1.0, 2.0, 1.5], start=5))
+    assert (found.low, found.high) == (pytest.approx(-0.7 - 2.0), pytest.approx(-0.1 - 1.0))
+
+
+def test_the_interval_by_all_possible_resamples():
+    """Of 5 differences all 3,125 resamples can be listed: no chance is left in their percentiles."""
+    d = np.array([0.3, 1.9, -0.8, 0.4, 1.1])
+    means = np.array([np.mean(drawn) for drawn in itertools.product(d, repeat=5)])
+    tail = stats.norm.cdf(-math.sqrt(5 / 4) * stats.t.isf(0.025, 4))
+    found = compare_values(by_seed(d), by_seed(np.zeros(5)))
+    exact = np.quantile(means, [tail, 1 - tail])
+    assert (found.low, found.high) == (pytest.approx(exact[0], abs=0.1), pytest.approx(exact[1], abs=0.1))
+    plain = np.quantile(means, [0.025, 0.975])
+    assert found.low < plain[0] - 0.2 and found.high > plain[1] + 0.2
+
+
+def test_the_interval_of_many_pairs_is_about_students():
+    d = np.random.default_rng(5).normal(0.3, 1, 40)
+    found = compare_values(by_seed(d), by_seed(np.zeros(40)))
+    half = stats.t.isf(0.025, 39) * d.std(ddof=1) / math.sqrt(40)
+    assert (found.low, found.high) == (pytest.approx(d.mean() - half, abs=0.05), pytest.approx(d.mean() + half, abs=0.05))
+
+
+def test_the_same_values_give_the_same_answer():
+    assert compare_values(FIRST, SECOND) == compare_values(FIRST, SECOND)
+    there, back = compare_values(FIRST, SECOND), compare_values(SECOND, FIRST)
+    assert (there.difference, there.p) == (pytest.approx(-back.difference), pytest.approx(back.p))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [({0: 5.0}, {0: 4.0}), ({0: 5.0}, {1: 4.0}), ({0: 5.0}, FIRST), (FIRST, {9: 4.0}), ({0: 5.0, 1: 6.0}, {0: 7.0})],
+)
+def test_one_value_on_a_side_is_no_test(first, second):
+    found = compare_values(first, second)
+    assert found.n == 1 and not found.paired
+    assert (found.low, found.high, found.p, found.sd, found.power_seeds) == (None,) * 5
+    assert found.difference == pytest.approx(np.mean(list(first.values())) - np.mean(list(second.values())))
+    assert verdict("lower", found, None)[0] == "undecided"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_values_that_are_no_numbers(bad):
+    with pytest.raises(UserError, match="seed 3 of the second has the value"):
+        compare_values(FIRST, {**SECOND, 3: bad})
+    with pytest.raises(UserError, match="seed 11 of the first"):
+        compare_values({**FIRST, 11: bad}, SECOND)
+    with pytest.raises(UserError, match="the second has no values"):
+        compare_values(FIRST, {})
+
+
+@pytest.mark.parametrize("start", [0, 100])
+def test_exactly_the_same_values(start):
+    found = compare_values(FIRST, by_seed(FIRST.values(), start))
+    assert found.difference == 0 and found.p == 1 and found.power_seeds is None
+    assert verdict("lower", found, adjust([found.p])[0])[0] == "undecided"
+    flat = compare_values(by_seed([5.2] * 4), by_seed([5.2] * 4, start))
+    assert (flat.difference, flat.low, flat.high, flat.p, flat.sd) == (0, 0, 0, 1, 0)
+    assert "no difference" in verdict("lower", flat, 1.0)[1]
+
+
+def test_differences_that_are_all_equal():
+    """Each difference is 0.2, and none of them the same in binary: the sign test, 2 cases of 2 to the power n."""
+    first, second = [5.2, 9.4, 0.8], [5.0, 9.2, 0.6]
+    assert len({a - b for a, b in zip(first, second, strict=True)}) > 1
+    found = compare_values(by_seed(first), by_seed(second))
+    assert found.sd == 0 and found.p == pytest.approx(2 / 2**3) and found.power_seeds is None
+    assert found.low == found.high == found.difference == pytest.approx(0.2)
+    decided, reason = verdict("higher", found, found.p)
+    assert decided == "undecided" and "All seeds differ by the same" in reason
+    ten = compare_values(by_seed([5.2] * 10), by_seed([5.0] * 10))
+    assert ten.p == pytest.approx(2 / 2**10) and verdict("higher", ten, ten.p)[0] == "reproduced"
+
+
+def test_samples_without_spread():
+    """Not paired: the Mann-Whitney test, 2 cases of all ways to choose the first sample; Welch's where one side has a spread."""
+    found = compare_values(by_seed([5.2] * 3), by_seed([5.0] * 4, start=10))
+    assert found.p == pytest.approx(2 / math.comb(7, 3)) and found.sd == 0 and found.difference == pytest.approx(0.2)
+    second = [5.0, 5.4, 5.1]
+    found = compare_values(by_seed([4.0, 4.0, 4.0]), by_seed(second, start=10))
+    assert found.p == pytest.approx(two_sided((4 - np.mean(second)) / (np.std(second, ddof=1) / math.sqrt(3)), 2))
+
+
+def test_values_that_differ_by_rounding_only():
+    a = compare_values(by_seed([0.1 + 0.2, 0.7, 0.9]), by_seed([0.3, 0.8 - 0.1, 0.9]))
+    assert (a.difference, a.p, a.sd) == (0, 1, 0)
+    b = compare_values(by_seed([1e-12, 2e-12, 4e-12]), by_seed([5e-12, 7e-12, 8e-12]))
+    assert b.difference < 0 and 0 < b.p < 0.05
+
+
+def test_holm_by_hand():
+    p = [0.01, None, 0.04, 0.03, 0.005, None]
+    # Of 4: 0.005 x 4; 0.01 x 3; 0.03 x 2; 0.04 x 1, but no less than the one before.
+    assert adjust(p) == pytest.approx([0.03, None, 0.06, 0.06, 0.02, None])
+    assert adjust([0.6, 0.5]) == [1.0, 1.0]
+    assert adjust([None, None]) == [None, None] and adjust([]) == []
+
+
+@pytest.mark.parametrize("effect", [0.2, 0.5, 1.0, 1.7, 3.0])
+def test_seeds_needed_by_hand(effect):
+    """The fewest n of which the t distribution that is not central leaves 80 % beyond the critical value."""
+
+    def power(n, independent):
+        df, centre = (2 * n - 2, effect * math.sqrt(n / 2)) if independent else (n - 1, effect * math.sqrt(n))
+        critical = stats.t.isf(0.025, df)
+        return stats.nct.sf(critical, df, centre) + stats.nct.cdf(-critical, df, centre)
+
+    d = np.array([-1.0, 0.0, 1.0]) + effect
+    other = np.array([-1.0, 0.0, 1.0])
+    pairs = compare_values(by_seed(d), by_seed(np.zeros(3)))
+    sides = compare_values(by_seed(d), by_seed(other, start=5))
+    assert pairs.sd == pytest.approx(1) and sides.sd == pytest.approx(1)
+    assert pairs.power_seeds == next(n for n in range(3, 1001) if power(n, False) >= 0.8)
+    assert sides.power_seeds == next(n for n in range(3, 1001) if power(n, True) >= 0.8)
+
+
+def test_seeds_needed_at_the_ends():
+    spread = np.array([-1.0, 0.0, 1.0])
+    for shift, expected in ((0.0, None), (0.08, None), (1e9, 3), (7.0, 3)):
+        assert compare_values(by_seed(spread + shift), by_seed([0, 0, 0])).power_seeds == expected
+        assert compare_values(by_seed(spread + shift), by_seed(spread, start=5)).power_seeds == expected
+
+
+def clear(difference=-1.0):
+    """A comparison that is clear: 5 pairs, a narrow interval."""
+    found = compare_values(by_seed(difference + np.array([-0.1, 0, 0.1, 0.05, -0.05])), by_seed(np.zeros(5)))
+    assert found.p < 0.001
+    return found
+
+
+def test_the_direction_of_a_claim():
+    assert verdict("lower", clear(-1), 0.01)[0] == "reproduced"
+    assert verdict("higher", clear(+1), 0.01)[0] == "reproduced"
+    decided, reason = verdict("lower", clear(+1), 0.01)
+    assert decided == "contradicted" and "higher by 1.00" in reason and "not lower" in reason and "5 pairs" in reason
+    assert verdict("higher", clear(-1), 0.01)[0] == "contradicted"
+    with pytest.raises(UserError, match="is = worse: must be one of lower, higher"):
+        verdict("worse", clear(), 0.01)
+
+
+@pytest.mark.parametrize(
+    ("change", "adjusted", "reason"),
+    [
+        ({"n": 2}, 0.01, "2 pairs only; a verdict needs at least 3"),
+        ({"n": 1}, 0.01, "1 pair only"),
+        ({"low": -2.0, "high": 0.1}, 0.01, "includes zero"),
+        ({"low": -2.0, "high": 0.0}, 0.01, "includes zero"),
+        ({}, 0.05, "not below 0.05"),
+        ({}, 1.0, "not below 0.05"),
+        ({}, math.nan, "not below 0.05"),
+        ({}, None, "needs"),
+        ({"low": None, "high": None}, 0.01, "needs"),
+        ({"power_seeds": 12}, 0.2, "takes about 12 seeds"),
+        ({"power_seeds": None}, 0.2, "more than 1000 seeds"),
+        ({"power_seeds": 4}, 0.2, "among this many claims it takes more"),
+    ],
+)
+@pytest.mark.parametrize("claimed", ["lower", "higher"])
+def test_what_leaves_a_claim_undecided(change, adjusted, reason, claimed):
+    decided, told = verdict(claimed, replace(clear(), **change), adjusted)
+    assert decided == "undecided" and reason in told
+
+
+def simulated(rng, n, paired, shift=0.0, digits=None):
+    """A study: two sets of n errors in percent whose means differ by `shift`; of pairs, the networks of a seed are alike."""
+    common = rng.normal(0, 0.3, n) if paired else np.zeros((2, n))
+    values = 5 + common + rng.normal(0, 0.3, (2, n)) + [[shift], [0]]
+    if digits:
+        # The errors that so many test images can give.
+        values = np.round(values / digits) * digits
+    return compare_values(by_seed(values[0]), by_seed(values[1], 0 if paired else 100), resamples=199)
+
+
+def false_verdicts(n, paired, digits, studies):
+    rng = np.random.default_rng(n)
+    found = [simulated(rng, n, paired, digits=digits) for _ in range(studies)]
+    return sum(verdict("lower", c, adjust([c.p])[0])[0] != "undecided" for c in found)
+
+
+WAYS = pytest.mark.parametrize("digits", [None, 0.2], ids=["normal", "rounded"])
+PAIRED = pytest.mark.parametrize("paired", [True, False], ids=["paired", "independent"])
+
+
+@WAYS
+@PAIRED
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_false_verdicts_are_rare(n, paired, digits):
+    """Where there is no difference, at most one study of 20 says that there is one."""
+    assert false_verdicts(n, paired, digits, 200) <= stats.binom.ppf(0.999, 200, 0.05)
+
+
+@pytest.mark.slow
+@WAYS
+@PAIRED
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_false_verdicts_are_rare_in_many_studies(n, paired, digits):
+    assert false_verdicts(n, paired, digits, 4000) <= stats.binom.ppf(0.999, 4000, 0.05)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@PAIRED
+def test_two_seeds_give_no_verdict(n, paired):
+    rng = np.random.default_rng(n)
+    for shift in (0.0, 50.0):
+        for c in [simulated(rng, n, paired, shift) for _ in range(50)]:
+            assert {verdict(claimed, c, c.p)[0] for claimed in ("lower", "higher")} == {"undecided"}
+
+
+def test_many_claims_have_few_false_verdicts():
+    """Of 20 claims that are all false, hardly ever is one judged; without the correction it would be most often."""
+    rng = np.random.default_rng(7)
+    families, wrong, uncorrected = 40, 0, 0
+    for family in range(families):
+        found = [simulated(rng, 3, family % 2 == 0) for _ in range(20)]
+        pairs = list(zip(found, adjust([c.p for c in found]), strict=True))
+        wrong += any(verdict("lower", c, p)[0] != "undecided" for c, p in pairs)
+        uncorrected += any(verdict("lower", c, c.p)[0] != "undecided" for c, _ in pairs)
+    assert wrong <= stats.binom.ppf(0.999, families, 0.05) < uncorrected
+
+
+@PAIRED
+def test_a_true_claim_is_reproduced_as_often_as_promised(paired):
+    """A real difference as large as its spread, at the number of seeds that its power asks for; never is the contrary found."""
+    sd = 0.3 * math.sqrt(2 if paired else 1)
+    ideal = np.array([-1.0, 0.0, 1.0]) * sd
+    seeds = compare_values(by_seed(ideal - sd), by_seed(np.zeros(3) if paired else ideal, 0 if paired else 5)).power_seeds
+    assert seeds == (10 if paired else 17)
+    rng, studies = np.random.default_rng(11), 200
+    found = [simulated(rng, seeds, paired, shift=-sd) for _ in range(studies)]
+    right = [verdict("lower", c, c.p)[0] for c in found]
+    assert stats.binom.ppf(0.001, studies, 0.8) <= right.count("reproduced") <= stats.binom.ppf(0.999, studies, 0.85)
+    assert right.count("contradicted") <= 1
+    wrong = [verdict("higher", c, c.p)[0] for c in found]
+    assert wrong.count("contradicted") == right.count("reproduced") and wrong.count("reproduced") == right.count("contradicted")
