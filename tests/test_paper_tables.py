@@ -20,9 +20,9 @@ NAME = "tolerant_teachers_table1"
 
 
 def plan_with(**changes):
-    """The plan of a small table, with changes to its settings `table`."""
+    """The plan of a small table, with changes to its settings `table`, and without its claims, which are on the table as it is."""
     settings = copy.deepcopy(compose_experiment(NAME))
-    settings["table"] = {**settings["table"], **changes}
+    settings["table"], settings["claims"] = {**settings["table"], **changes}, []
     plan = Plan()
     add_experiment(plan, NAME, settings)
     return plan
