@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from gendistill.errors import SettingError, UserError
-from gendistill.plan import Plan, claims
+from gendistill.plan import Plan, build_plan, claims
 from gendistill.plan.build import add_experiment
 from gendistill.plan.settings import compose_experiment
 from gendistill.results.claims import evaluate_claims, judge
@@ -40,7 +40,7 @@ def test_a_claim_reads_the_cells_that_it_names_for_every_seed(monkeypatch, tmp_p
     found = comparison_of(plan)
     for side, generation in (("first", 1), ("second", 0)):
         cells = [{"seed": s, "steps": [plan.roles[f"demo-line-gen{generation}-seed{s}"]], "key": "test_error_pct"} for s in (0, 1)]
-        assert found[side] == {"label": f"line generation {generation}", "form": "mean", "cells": cells}
+        assert found[side] == {"label": f"line, generation {generation}", "form": "mean", "cells": cells}
     (step,) = plan.of_kind("claims")
     assert set(step.inputs["cells"]) == {name for side in ("first", "second") for c in found[side]["cells"] for name in c["steps"]}
 
@@ -225,3 +225,15 @@ def test_scale_smoke_tests_nothing_and_takes_no_part(tmp_path, monkeypatch):
     assert [claim["verdict"] for claim in both] == ["reproduced", "not tested"]
     assert both[1]["reason"] == "at scale smoke the numbers mean nothing"
     assert both[0]["comparisons"] == judge([good])[0]["comparisons"]
+
+
+def test_claims_can_be_chosen_by_an_override():
+    assert compose_experiment("demo")["claims"]
+    assert compose_experiment("demo", ("claims=[]",))["claims"] == []
+    assert compose_experiment("demo", ("seeds=[0]", "claims=[one,'two']"))["claims"] == ["one", "two"]
+    with pytest.raises(SettingError, match=r"claims = none: there is no such claim. Allowed: .*demo_generation_1"):
+        build_plan(["demo"], ("claims=[none]",))
+    with pytest.raises(SettingError, match=r"claims = 'none': not allowed. It must be a list of different names of claims"):
+        build_plan(["demo"], ("claims=none",))
+    with pytest.raises(SettingError, match="experiment demo cannot be composed"):
+        build_plan(["demo"], ("claims=[one",))

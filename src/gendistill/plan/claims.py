@@ -3,6 +3,8 @@
 The files in `config/claims/` state them; the setting `claims` of a study names those that are tested on it.
 """
 
+import functools
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,8 +30,15 @@ def read_claims() -> dict[str, Settings]:
     Raises:
         SettingError: a file is no YAML, a claim lacks a part or has one that is unknown, or two have one name.
     """
+    paths = sorted((CONFIG / "claims").glob("*.yaml"))
+    return _read(tuple((path, path.stat().st_mtime_ns) for path in paths))
+
+
+@functools.cache
+def _read(files: tuple[tuple[Path, int], ...]) -> dict[str, Settings]:
+    """The claims of files, with the times of their last changes; a plan of many studies asks for the same ones each time."""
     claims: dict[str, Settings] = {}
-    for path in sorted((CONFIG / "claims").glob("*.yaml")):
+    for path, _ in files:
         shown = str(path.relative_to(CONFIG.parent))
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -93,7 +102,7 @@ def _printed(settings: dict[str, Any], wanted: dict[str, Any], metric: str, wher
     if len(rows) != 1 or not cells:
         found = f"{len(rows)} rows are so" if len(rows) != 1 else "its row is not run"
         raise SettingError(f"{where}: {_told(wanted)}, {metric}: {found}; there must be one, which is run.")
-    return {"label": ", ".join(str(value) for value in wanted.values()), "form": METRICS[metric].form, "cells": cells}
+    return {"label": _label(wanted), "form": METRICS[metric].form, "cells": cells}
 
 
 def _own(settings: dict[str, Any], wanted: dict[str, Any], metric: str, where: str) -> dict[str, Any]:
@@ -137,5 +146,5 @@ def _told(wanted: dict[str, Any]) -> str:
 
 
 def _label(named: dict[str, Any]) -> str:
-    """A row of an experiment's table in words, such as `ban generation 1`."""
-    return " ".join(f"generation {v}" if k == "generation" else f"on {v}" if k == "target" else str(v) for k, v in named.items())
+    """A row of a table in words, such as `ban, generation 1`."""
+    return ", ".join(f"generation {v}" if k == "generation" else f"on {v}" if k == "target" else str(v) for k, v in named.items())

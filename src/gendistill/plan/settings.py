@@ -176,14 +176,21 @@ def lenient(override: str) -> str:
 
 def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
     from hydra import compose, initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    # Hydra takes the setting `claims` for the folder of that name, and would choose one of its files.
+    claims = [override for override in overrides if override.lstrip("+").startswith("claims=")]
+    others = [lenient(override) for override in overrides if override not in claims]
     try:
         with initialize_config_dir(str(CONFIG), version_base="1.3"):
-            settings = compose("config", [f"{group_of(name)}={name}", *map(lenient, overrides)])
-        return whole_numbers(OmegaConf.to_container(settings, resolve=True, throw_on_missing=True))
+            composed = compose("config", [f"{group_of(name)}={name}", *others])
+        settings = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        for parsed in OverridesParser.create().parse_overrides(claims):
+            settings["claims"] = parsed.value()
+        return whole_numbers(settings)
     except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         where = f"the command line ({' '.join(overrides)}) or " if overrides else ""
         cause = f" {error.__cause__}" if error.__cause__ else ""
