@@ -1,0 +1,109 @@
+"""The verdicts on claims as files: CSV with all numbers, and Markdown and LaTeX to read."""
+
+from typing import Any
+
+import pandas as pd
+
+from gendistill.results.inference import Comparison
+from gendistill.results.latex import escape
+
+NUMBERS = tuple(Comparison.__dataclass_fields__)
+CAPTION = (
+    "Claims of the papers, tested on the runs of this report. Difference: mean of the first minus mean of the second, over seeds "
+    "(paired by seed where both have the same seeds), with a 95 % bootstrap interval. p: two-sided t-test (paired, or Welch's), "
+    "corrected by Holm for all comparisons here. Reproduced or contradicted only with at least 3 seeds, an interval without zero "
+    "and p < 0.05. Seeds: what a difference of this size would take, at 5 % and a power of 80 %, tested alone."
+)
+
+
+def claims_files(judged: list[dict[str, Any]]) -> dict[str, str]:
+    """The files of the verdicts by their names below `results/`; none without claims.
+
+    Args:
+        judged: the claims as `gendistill.results.claims.judge` gives them.
+    """
+    if not judged:
+        return {}
+    text = readable_claims(judged)
+    markdown = text.map(lambda cell: cell.replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
+    return {
+        "tables/claims.csv": claims_frame(judged).to_csv(index=False),
+        "tables/claims.md": f"**Claims**. {CAPTION}\n\n{markdown}\n",
+        "tables/claims.tex": _latex(judged),
+    }
+
+
+def claims_frame(judged: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row for each comparison of each claim, numbers as numbers."""
+    rows = []
+    for claim in judged:
+        own = {key: claim[key] for key in ("study", "name", "says", "source", "verdict")}
+        for each in claim["comparisons"]:
+            rows.append(
+                {
+                    **own,
+                    **{key: each[key] for key in ("metric", "first", "is", "second")},
+                    "comparison_verdict": each["verdict"],
+                    **{key: each[key] for key in NUMBERS},
+                    "adjusted_p": each["adjusted_p"],
+                    "reason": each["reason"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def readable_claims(judged: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row for each comparison as text; a claim's words and verdict stand in its first."""
+    rows = []
+    for claim in judged:
+        for number, each in enumerate(claim["comparisons"]):
+            rows.append(
+                {
+                    "verdict": claim["verdict"] if number == 0 else "",
+                    "claim": f"{claim['says']} ({claim['source']})" if number == 0 else "",
+                    "comparison": f"{each['first']} {each['is']} than {each['second']} ({each['metric']})",
+                    "difference": _difference(each),
+                    "p": "–" if each["adjusted_p"] is None else _p(each["adjusted_p"]),
+                    "n": str(each["n"]),
+                    "seeds": "–" if each["power_seeds"] is None else str(each["power_seeds"]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _latex(judged: list[dict[str, Any]]) -> str:
+    """The claims as LaTeX: each with its verdict above its comparisons, in a table that breaks across pages."""
+    heads = r"comparison & difference [95\,\% interval] & $p$ & $n$ & seeds \\"
+    lines = [
+        "% Needs \\usepackage{booktabs,longtable}.",
+        r"{\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\LTcapwidth}{\textwidth}",
+        r"\begin{longtable}{@{}p{0.44\textwidth}rrrr@{}}",
+        f"\\caption[Claims]{{{escape(CAPTION)}}}\\label{{tab:claims}} \\\\",
+        f"\\toprule\n{heads}\n\\midrule\n\\endfirsthead",
+        f"\\toprule\n{heads}\n\\midrule\n\\endhead",
+        r"\bottomrule\endfoot",
+    ]
+    for claim in judged:
+        said = f"\\textbf{{{escape(claim['verdict'])}}}: {escape(claim['says'])} ({escape(claim['source'])})"
+        lines.append(f"\\multicolumn{{5}}{{@{{}}p{{0.97\\textwidth}}}}{{{said}}} \\\\*")
+        own = readable_claims([claim])
+        for number, row in enumerate(own.itertuples(index=False), start=1):
+            cells = [row.comparison, row.difference, row.p, row.n, row.seeds]
+            lines.append(" & ".join(map(escape, cells)) + (r" \\" if number == len(own) else r" \\*"))
+        lines.append(r"\addlinespace")
+    return "\n".join([*lines, r"\end{longtable}\par}", ""])
+
+
+def _difference(comparison: dict[str, Any]) -> str:
+    """The difference with its interval; of one run there is none."""
+    if comparison["low"] is None:
+        return _signed(comparison["difference"])
+    return f"{_signed(comparison['difference'])} [{_signed(comparison['low'])}, {_signed(comparison['high'])}]"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}" if 0 < abs(value) < 0.1 else f"{value:+.2f}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
