@@ -43,8 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
     unused.add_argument("--remove", action="store_true", help="remove them")
     origin = commands.add_parser("provenance", help="where a run, or a cell of a table, comes from")
     origin.add_argument("name", help="such as demo-ban-gen3-seed0, runs/<step>/<id>, or demo_error:ban/3")
-    compare = commands.add_parser("diff", help="what differs between two runs")
-    compare.add_argument("names", nargs=2, metavar="NAME", help="such as demo-ban-gen3-seed0 or runs/<step>/<id>")
+    diff = commands.add_parser("diff", help="what differs between two runs")
+    diff.add_argument("names", nargs=2, metavar="NAME", help="such as demo-ban-gen3-seed0 or runs/<step>/<id>")
+    compare = commands.add_parser("compare", help="the tables of two experiments, or of two git revisions, as differences")
+    compare.add_argument("names", nargs=2, metavar="NAME", help="an experiment, a published table, a revision, or NAME@REVISION")
+    compare.add_argument("--csv", type=Path, metavar="FILE", help="write the differences as CSV too")
+    compare.add_argument("--metric", help="the only metric to compare, such as test_error_pct")
     cost = commands.add_parser("cost", help="what experiments and published tables will cost, and what of it is done")
     _add_choice(cost)
     cost.add_argument("--gpus", type=int, default=1, help="that work at a time")
@@ -73,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         "unused": _unused,
         "provenance": _provenance,
         "diff": _diff,
+        "compare": _compare,
         "check-labels": _check_labels,
         "cost": _cost,
         "calibrate": _calibrate,
@@ -80,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         "code-hashes": _code_hashes,
     }
     try:
-        if given.command in ("report", "status", "cost", "share", "unused", "restore", "provenance", "diff"):
+        if given.command in ("report", "status", "cost", "share", "unused", "restore", "provenance", "diff", "compare"):
             check_directory()
         return commands_of_people[given.command](given)
     except UserError as error:
@@ -184,6 +189,13 @@ def _diff(given: argparse.Namespace) -> int:
     from gendistill.provenance.differences import difference
 
     print(difference(*given.names))
+    return 0
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from gendistill.compare.command import compare
+
+    print(compare(*given.names, given.metric, given.csv))
     return 0
 
 

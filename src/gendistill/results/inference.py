@@ -194,7 +194,7 @@ def verdict(claimed: str, comparison: Comparison, adjusted_p: float | None) -> t
         needed = f" To find a difference like this takes about {c.power_seeds}." if c.power_seeds else ""
         return "undecided", f"{seeds} only; a verdict needs at least {FEWEST}.{needed}"
     interval = f"95 % interval {_number(c.low, c)} to {_number(c.high, c)}"
-    tested = f"p = {_p(adjusted_p)} after Holm's correction, {seeds}"
+    tested = f"p = {p_text(adjusted_p)} after Holm's correction, {seeds}"
     if c.low <= 0 <= c.high:
         return "undecided", f"the {interval} includes zero ({tested}). {_needed(c)}"
     if not adjusted_p < ALPHA:
@@ -222,5 +222,6 @@ def _number(value: float, comparison: Comparison) -> str:
     return f"{value:.2f}" if abs(comparison.difference) >= 0.1 else f"{value:.4g}"
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p-value, to be read."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"

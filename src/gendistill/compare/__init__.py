@@ -1,0 +1,1 @@
+"""Compare the results of two experiments, or of two revisions. Reads the small files of `results/` only, here or from git."""
