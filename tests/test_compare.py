@@ -159,6 +159,14 @@ def test_an_experiment_here_and_there(results):
         compare("demo", "other@HEAD~1")
 
 
+def test_a_revision_beside_a_name_is_that_name_there(results):
+    commit("third")
+    write_error("demo", SHIFTED)
+    for named, difference in ((("demo", "HEAD"), "-1.03"), (("HEAD", "demo"), "+1.03")):
+        text = compare(*named)
+        assert difference in text and "demo, at HEAD" in text and "## other" not in text
+
+
 def test_revisions_of_a_project_within_a_repository(results, monkeypatch):
     Path("project").mkdir()
     git("mv", "results", "project/results")
@@ -273,7 +281,7 @@ def test_damaged_files(results, old, new, message):
 
 
 def test_names_that_mean_nothing(results):
-    for given in ("dema", "dema@nowhere", "HEAD~9", "-q", "--all", "demo@", ""):
+    for given in ("dema", "dema@nowhere", "HEAD~9", "-q", "--since=2020", "demo@", ""):
         with pytest.raises(UserError, match=r"no such revision. Allowed: .*NAME@REVISION. Names here: demo, other\."):
             compare("demo", given)
     commit("third")

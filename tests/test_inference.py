@@ -93,8 +93,20 @@ def test_the_interval_of_many_pairs_is_about_students():
     assert (found.low, found.high) == (pytest.approx(d.mean() - half, abs=0.05), pytest.approx(d.mean() + half, abs=0.05))
 
 
+def test_the_interval_of_unequal_samples_is_that_of_the_smaller():
+    rng = np.random.default_rng(6)
+    first, second = rng.normal(0, 1, 5), rng.normal(0, 0.1, 40)
+    drawn = rng.choice(first, (200_000, 5)).mean(1) - rng.choice(second, (200_000, 40)).mean(1)
+    found = compare_values(by_seed(first), by_seed(second, start=10))
+    for n, agrees in ((5, True), (40, False)):
+        tail = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.isf(0.025, n - 1))
+        expected = pytest.approx(np.quantile(drawn, [tail, 1 - tail]), abs=0.15)
+        assert ([found.low, found.high] == expected) == agrees
+
+
 def test_the_same_values_give_the_same_answer():
-    assert compare_values(FIRST, SECOND) == compare_values(FIRST, SECOND)
+    values = np.random.default_rng(8).normal(size=(2, 12))
+    assert compare_values(*map(by_seed, values)) == compare_values(*map(by_seed, values))
     there, back = compare_values(FIRST, SECOND), compare_values(SECOND, FIRST)
     assert (there.difference, there.p) == (pytest.approx(-back.difference), pytest.approx(back.p))
 
@@ -156,6 +168,8 @@ def test_samples_without_spread():
 def test_values_that_differ_by_rounding_only():
     a = compare_values(by_seed([0.1 + 0.2, 0.7, 0.9]), by_seed([0.3, 0.8 - 0.1, 0.9]))
     assert (a.difference, a.p, a.sd) == (0, 1, 0)
+    flat = compare_values(by_seed([0.1 + 0.2] * 3), by_seed([0.3] * 3, start=10))
+    assert (flat.difference, flat.p, flat.sd) == (0, 1, 0)
     b = compare_values(by_seed([1e-12, 2e-12, 4e-12]), by_seed([5e-12, 7e-12, 8e-12]))
     assert b.difference < 0 and 0 < b.p < 0.05
 
@@ -188,8 +202,10 @@ def test_seeds_needed_by_hand(effect):
 
 def test_seeds_needed_at_the_ends():
     spread = np.array([-1.0, 0.0, 1.0])
-    for shift, expected in ((0.0, None), (0.08, None), (1e9, 3), (7.0, 3)):
+    for shift, expected in ((0.0, None), (0.08, None), (0.0886, None), (0.0888, 998), (1e9, 3), (7.0, 3)):
         assert compare_values(by_seed(spread + shift), by_seed([0, 0, 0])).power_seeds == expected
+        # Two samples take about twice as many.
+        expected = None if shift < 0.1 else expected
         assert compare_values(by_seed(spread + shift), by_seed(spread, start=5)).power_seeds == expected
 
 

@@ -128,7 +128,7 @@ def _settings(text: str, where: str) -> dict[str, Any]:
 def _commit(revision: str) -> str | None:
     """The hash of a revision; None if there is none, or no repository."""
     try:
-        return _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+        return _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip()
     except UserError:
         return None
 

@@ -119,7 +119,7 @@ def _independent(one: np.ndarray, other: np.ndarray, rounding: float, resamples:
         p = 1.0 if difference == 0 else float(stats.mannwhitneyu(one, other, method="exact").pvalue)
         return Comparison(difference, difference, difference, p, n, False, 0.0, None)
     low, high = _interval((one, other), _difference_of_means, resamples)
-    sds = [0.0 if np.ptp(sample) == 0 else float(sample.std(ddof=1)) for sample in (one, other)]
+    sds = [float(sample.std(ddof=1)) for sample in (one, other)]
     # From means and deviations: given the values, SciPy warns of a sample without spread.
     p = float(stats.ttest_ind_from_stats(one.mean(), sds[0], len(one), other.mean(), sds[1], len(other), equal_var=False).pvalue)
     sd = math.sqrt((sds[0] ** 2 + sds[1] ** 2) / 2)
