@@ -10,10 +10,12 @@ from gendistill.errors import SettingError, UserError
 from gendistill.plan import Plan, build_plan, paper, read_choice
 from gendistill.plan.build import add_experiment
 from gendistill.plan.cells import slug
-from gendistill.plan.paper import matches, read_reference
+from gendistill.plan.layout import matches
+from gendistill.plan.paper import read_reference
 from gendistill.plan.settings import compose_experiment, paper_names
-from gendistill.results.paper_report import paper_markdown, readable_paper
+from gendistill.results.paper_report import paper_markdown
 from gendistill.results.paper_table import in_form, make_paper_table, summarise, value_at
+from gendistill.results.wide import Cell, lines, wide
 from gendistill.runtime import Runtime
 
 NAME = "tolerant_teachers_table1"
@@ -280,18 +282,20 @@ def test_mean_spread_n_and_difference():
     assert summarise([], {"metric": "test_error_pct", "value": "5"}) == {"ours": None, "sd": None, "n": 0, "difference": None}
 
 
-def make_table(tmp_path) -> dict:
-    """A table of three rows: one run twice, one at its best epoch, one not run."""
-    receipts = {"generation/a": {"test_error_pct": 6.0, "best_epoch_test_error_pct": 5.5}, "generation/b": {"test_error_pct": 8.0}}
-    for name, metrics in receipts.items():
-        folder = tmp_path / "runs" / name
-        folder.mkdir(parents=True)
-        (folder / "receipt.json").write_text(json.dumps({"metrics": metrics}))
+def small_table() -> dict:
+    """The settings of a table of one line: a number, the same at its best epoch, and one that is not run."""
     row = {"row": "r", "network": "N", "dataset": "D", "generation": "1", "spread": "", "note": ""}
-    settings = {
+    return {
         "table": "t",
         "title": "A table",
         "choices": [{"setting": "batch size", "choice": 128, "why": "It is usual."}],
+        "notes": [{"text": "The text says 4.5.", "rows": [2]}, {"text": "It names no seeds.", "rows": []}],
+        "layout": {
+            "labels": ["row"],
+            "lines": [["r"]],
+            "columns": [[["method", "ban"]], [["metric", "test_error_pct_best_epoch"]], [["name", "Quoted"]]],
+            "places": [[0, 0], [0, 1], [0, 2]],
+        },
         "scale": "full",
         "rows": [
             {**row, "method": "ban", "metric": "test_error_pct", "value": "6.5", "note": "as printed"},
@@ -303,11 +307,25 @@ def make_table(tmp_path) -> dict:
             {"row": 0, "seed": 0, "steps": ["generation/a"], "key": "test_error_pct"},
             {"row": 0, "seed": 1, "steps": ["generation/b"], "key": "test_error_pct"},
             {"row": 1, "seed": 0, "steps": ["generation/a"], "key": "best_epoch_test_error_pct"},
+            {"row": 1, "seed": 1, "steps": ["generation/b"], "key": "best_epoch_test_error_pct"},
         ],
         "not_run": [{"row": 2, "why": "quoted"}],
     }
-    folders = [tmp_path / "runs" / name for name in receipts]
-    assert make_paper_table(settings, {"cells": folders}, tmp_path / "out", Runtime()) == {"rows": 3, "rows_run": 2}
+
+
+def make_table(tmp_path, settings=None, batch_sizes=(128, 128)) -> dict:
+    """The `table.json` of a table that reads two runs."""
+    errors = {"generation/a": (6.0, 5.5), "generation/b": (8.0, 6.5)}
+    for seed, (name, (last, best)) in enumerate(errors.items()):
+        own = {"recipe": {"batch_size": batch_sizes[seed]}, "seed": seed}
+        spec = {"kind": "generation", "settings": own, "code": {}, "inputs": {}}
+        receipt = {"metrics": {"test_error_pct": last, "best_epoch_test_error_pct": best}, "spec": spec}
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "receipt.json").write_text(json.dumps(receipt))
+    folders = [tmp_path / "runs" / name for name in errors]
+    found = make_paper_table(settings or small_table(), {"cells": folders}, tmp_path / "out", Runtime())
+    assert found == {"rows": 3, "rows_run": 2}
     return json.loads((tmp_path / "out" / "table.json").read_text())
 
 
@@ -315,22 +333,63 @@ def test_a_table_has_published_and_own_values_side_by_side(tmp_path):
     rows = make_table(tmp_path)["rows"]
     assert [(r["published"], r["ours"], r["n"], r["not_run"]) for r in rows] == [
         ("6.5", 7.0, 2, ""),
-        ("", 5.5, 1, ""),
+        ("", 6.0, 2, ""),
         ("4", None, 0, "quoted"),
     ]
     assert rows[0]["sd"] == pytest.approx(2**0.5)
     assert rows[0]["difference"] == pytest.approx(0.5)
 
 
-def test_a_readable_table_marks_best_epochs_spreads_and_what_was_not_run(tmp_path):
-    frame, notes = readable_paper(make_table(tmp_path))
-    assert frame["published"].tolist() == ["6.5 [1]", "–", "4 ± 0.1"]
-    assert frame["ours"].tolist() == ["7.00 ± 1.41", "5.50", "not run: quoted"]
-    assert "data set" not in frame
-    assert frame["metric"].tolist() == ["test_error_pct", "test_error_pct_best_epoch †", "test_error_pct"]
-    assert frame["n"].tolist() == ["2", "1", "–"]
-    assert frame["difference"].tolist() == ["+0.50", "–", "–"]
-    assert notes == ["as printed"]
+def test_a_table_has_the_value_of_each_seed_and_its_step(tmp_path):
+    rows = make_table(tmp_path)["rows"]
+    assert rows[1]["runs"] == [
+        {"seed": 0, "value": 5.5, "steps": ["generation/a"]},
+        {"seed": 1, "value": 6.5, "steps": ["generation/b"]},
+    ]
+    assert rows[2]["runs"] == []
+
+
+def test_a_seed_that_a_row_lacks_or_has_twice_is_named(tmp_path):
+    settings = small_table()
+    cells = settings["cells"]
+    with pytest.raises(UserError, match=r"t, row 2 \(r/N/D/ban/1/test_error_pct_best_epoch\): seed 1 is missing"):
+        make_table(tmp_path, {**settings, "cells": cells[:3]})
+    with pytest.raises(UserError, match=r"t, row 1 \(r/N/D/ban/1/test_error_pct\): seed 0 is there 2 times"):
+        make_table(tmp_path, {**settings, "cells": [cells[0], *cells]})
+
+
+def test_runs_of_different_recipes_are_never_in_one_cell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"t, row 1 .*seeds 0 and 1 are of different recipes: recipe\.batch_size = 128 .* and 64"):
+        make_table(tmp_path, batch_sizes=(128, 64))
+
+
+def test_a_wide_table_marks_best_epochs_spreads_and_what_was_not_run(tmp_path):
+    table = wide(make_table(tmp_path))
+    assert (table.labels, table.columns) == (["row"], ["ban", "best-epoch test error %", "Quoted"])
+    assert table.notes == ["as printed", "The text says 4.5.", "quoted", "It names no seeds."]
+    ((labels, cells),) = table.rows
+    assert labels == ["r"]
+    assert cells == [
+        Cell("6.5", "7.00 ± 1.41", "+0.50", "2", (1,), False, "", 0),
+        Cell("–", "6.00 ± 0.71", "–", "2", (), True, "", 1),
+        Cell("4 ± 0.1", "not run", "–", "–", (2, 3), False, "quoted", 2),
+    ]
+    assert lines(table, 0) == [
+        ("published", ["6.5 [1]", "–", "4 ± 0.1 [2]"]),
+        ("ours", ["7.00 ± 1.41", "6.00 ± 0.71 †", "not run [3]"]),
+        ("difference", ["+0.50", "–", "–"]),
+    ]
+
+
+def test_a_cell_with_another_number_of_seeds_says_so(tmp_path):
+    content = make_table(tmp_path)
+    content["rows"][1]["n"] = 5
+    assert [text for name, texts in lines(wide(content), 0) for text in texts if name == "ours"] == [
+        "7.00 ± 1.41 (n = 2)",
+        "6.00 ± 0.71 † (n = 5)",
+        "not run [3]",
+    ]
 
 
 def test_markdown_has_notes_choices_and_a_warning_at_smaller_scale(tmp_path):

@@ -6,11 +6,15 @@ ours come from (`plan/cells.py`). Each printed row becomes one or more steps per
 
 import csv
 import math
+from dataclasses import asdict
 from typing import Any
+
+import yaml
 
 from gendistill.errors import SettingError
 from gendistill.plan.cells import COLUMNS, METRICS, Row, find_cell
 from gendistill.plan.claims import add_claims
+from gendistill.plan.layout import lay_out, matches
 from gendistill.plan.network import Network
 from gendistill.plan.paths import CONFIG
 from gendistill.plan.plan import Study
@@ -44,20 +48,52 @@ def read_reference(names: list[str]) -> list[Row]:
     return rows
 
 
-def matches(row: Row, wanted: dict[str, Any]) -> bool:
-    """Whether a printed row is one that `wanted` names: each column is equal, or one of a list."""
-    for column, value in wanted.items():
-        values = value if isinstance(value, list) else [value]
-        if row[column] not in [str(v) for v in values]:
-            return False
-    return True
+def read_contradictions() -> list[dict[str, Any]]:
+    """What is known to be wrong, or to disagree, in published tables: `tables` by name, `text`, and `rows` if not all are meant.
+
+    Raises:
+        SettingError: the file is no YAML, or an entry lacks a part.
+    """
+    path = CONFIG / "reference" / "contradictions.yaml"
+    shown = path.relative_to(CONFIG.parent)
+    try:
+        entries = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or []
+    except yaml.YAMLError as error:
+        raise SettingError(f"{shown}: {' '.join(str(error).split())}.") from error
+    for entry in entries:
+        if not {"tables", "text"} <= set(entry) <= {"tables", "text", "rows"}:
+            raise SettingError(f"{shown}: {entry}: must be a mapping of tables and text, and of rows if not all are meant.")
+    return entries
+
+
+def notes_on(names: list[str]) -> list[dict[str, Any]]:
+    """The contradictions that concern a table: each `text`, and the numbers of the `rows` that it is about (none: the whole table).
+
+    Args:
+        names: of the table's reference files.
+
+    Raises:
+        SettingError: one names rows that are in none of its tables.
+    """
+    rows = [(name, row) for name in names for row in read_reference([name])]
+    found = []
+    for entry in read_contradictions():
+        wanted = entry.get("rows") or {}
+        own = [n for n, (name, row) in enumerate(rows) if wanted and name in entry["tables"] and matches(row, wanted)]
+        if own or (not wanted and any(name in names for name in entry["tables"])):
+            found.append({"text": entry["text"], "rows": own})
+        elif wanted and not any(matches(row, wanted) for row in read_reference(entry["tables"])):
+            shown = f"rows = {wanted}: no row of {', '.join(entry['tables'])} is so"
+            raise SettingError(f"config/reference/contradictions.yaml: {shown}. In: {entry['text']}")
+    return found
 
 
 def add_table(study: Study, lineages: dict[str, list[Network]], grown: dict[tuple[str, int], list[Step]]) -> None:
     """Add the evaluations that a published table needs, and the step that sets our numbers beside the published ones.
 
     Raises:
-        SettingError: a printed value is named by no cell or by several, or a cell names what is not there or cannot be.
+        SettingError: a printed value is named by no cell or by several, a cell names what is not there or cannot be, or the
+            columns do not fit.
     """
     table = study.settings["table"]
     printed = read_reference(table["reference"])
@@ -67,13 +103,13 @@ def add_table(study: Study, lineages: dict[str, list[Network]], grown: dict[tupl
         for entry in table[kind]:
             if not any(matches(row, entry["for"]) for row in rows):
                 raise SettingError(f"table.{kind}: for = {entry['for']}: no row of the table is so. Set in {study.where}.")
+    # A cell that the paper prints empty needs nothing.
+    needed = [bool(row["value"] or number >= len(printed)) for number, row in enumerate(rows)]
     cells, steps = [], {}
     for number, row in enumerate(rows):
         found = [cell for cell in table["cells"] if matches(row, cell["for"])]
         left_out = [entry for entry in table["not_run"] if matches(row, entry["for"])]
-        # A cell that the paper prints empty needs nothing.
-        needed = bool(row["value"] or number >= len(printed))
-        if len(found) + len(left_out) > 1 or (needed and not found + left_out):
+        if len(found) + len(left_out) > 1 or (needed[number] and not found + left_out):
             raise SettingError(
                 f"table.cells: {len(found)} cells and {len(left_out)} entries of table.not_run name the row "
                 f"{', '.join(f'{c} = {row[c]}' for c in COLUMNS)}; there must be one in all. Set in {study.where}."
@@ -96,6 +132,8 @@ def add_table(study: Study, lineages: dict[str, list[Network]], grown: dict[tupl
             if matches(row, entry["for"])
         ],
         "choices": table["choices"],
+        "notes": notes_on(table["reference"]),
+        "layout": asdict(lay_out(rows, needed, table.get("columns"), study.where)),
         "scale": study.settings["scale"]["name"],
         "cells": cells,
     }

@@ -7,6 +7,7 @@ import pandas as pd
 
 from gendistill.errors import UserError
 from gendistill.files import read_receipt, write_json
+from gendistill.results.alike import check_alike, check_seeds
 
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
@@ -15,11 +16,13 @@ LABELS = ("row", "network", "dataset", "method", "generation", "metric")
 
 
 def make_paper_table(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, runtime: "Runtime") -> dict[str, Any]:
-    """Write `table.json`: each printed row with the published value and our mean, standard deviation and n over seeds.
+    """Write `table.json`: each printed row with the published value, our mean, standard deviation and n over seeds,
+    and the value of each seed.
 
     Args:
         settings: `rows` as printed, `cells` that say which steps and metric give a row's value for one seed, `forms` that say
-            what becomes of a metric's value, `not_run` rows, and our `choices` where the paper is silent.
+            what becomes of a metric's value, `not_run` rows, the `layout` of the table, `notes` on it, and our `choices` where
+            the paper is silent.
         inputs: folders of the steps that the cells are read from.
         folder: where the table goes.
         runtime: log.
@@ -28,24 +31,31 @@ def make_paper_table(settings: dict[str, Any], inputs: dict[str, Any], folder: P
         The number of rows, and of rows that have a value of ours.
 
     Raises:
-        UserError: a receipt is missing, or lacks the metric.
+        UserError: a receipt is missing, or lacks the metric; a row lacks a seed that others have, has one twice, or has runs of
+            different recipes.
     """
     metrics = {f"{path.parent.name}/{path.name}": read_receipt(path)["metrics"] for path in inputs["cells"]}
-    values: dict[int, list[float]] = {}
+    runs: dict[int, list[dict[str, Any]]] = {}
     for cell in settings["cells"]:
         form = settings["forms"][settings["rows"][cell["row"]]["metric"]]
         read = [value_at(metrics[step], cell["key"], step) for step in cell["steps"]]
-        values.setdefault(cell["row"], []).append(in_form(form, read))
+        runs.setdefault(cell["row"], []).append({"seed": cell["seed"], "value": in_form(form, read), "steps": cell["steps"]})
+    seeds = {cell["seed"] for cell in settings["cells"]}
+    for n, own in runs.items():
+        shown = f"{settings['table']}, row {n + 1} ({'/'.join(filter(None, (settings['rows'][n][label] for label in LABELS)))})"
+        check_seeds(shown, [run["seed"] for run in own], seeds)
+        check_alike({run["seed"]: run["steps"] for run in own}, shown)
     why = {entry["row"]: entry["why"] for entry in settings["not_run"]}
     rows = [
         {**{label: row[label] for label in LABELS}, "published": row["value"], "published_spread": row["spread"]}
-        | summarise(values.get(n, []), row, compare=settings["scale"] == "full")
-        | {"not_run": why.get(n, ""), "note": row["note"]}
+        | summarise([run["value"] for run in runs.get(n, [])], row, compare=settings["scale"] == "full")
+        | {"not_run": why.get(n, ""), "note": row["note"], "runs": runs.get(n, [])}
         for n, row in enumerate(settings["rows"])
     ]
-    write_json(folder / "table.json", {**{k: settings[k] for k in ("table", "title", "choices", "scale")}, "rows": rows})
-    runtime.log(f"{len(values)} of {len(rows)} rows have a value of ours")
-    return {"rows": len(rows), "rows_run": len(values)}
+    kept = ("table", "title", "choices", "scale", "notes", "layout")
+    write_json(folder / "table.json", {**{k: settings[k] for k in kept}, "rows": rows})
+    runtime.log(f"{len(runs)} of {len(rows)} rows have a value of ours")
+    return {"rows": len(rows), "rows_run": len(runs)}
 
 
 def value_at(metrics: dict[str, Any], key: str, step: str) -> float:
