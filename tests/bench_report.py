@@ -3,13 +3,9 @@
 import statistics
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
-
-from gendistill.results.figures import COLOURS, to_png, to_svg
+from gendistill.results.figures.style import COLOURS, rendered
 from tests.bench_students import DUMPED, ONLINE, PRECISIONS, SPACE
 
 SHIPPED, EVAL = "torchdistill shipped", "torchdistill eval"
@@ -182,7 +178,8 @@ def table(rows: list[list[str]]) -> str:
 def figures(found: dict[str, Any]) -> dict[str, bytes]:
     """Images per second of each way as bars from the smallest to the largest round: `bench.svg` and `bench.png`."""
     ways = {name: row for name, row in found["ways"].items() if not name.startswith("dump ")}
-    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.5 * len(ways)), layout="constrained")
+    figure = Figure(figsize=(9, 1.2 + 0.5 * len(ways)), layout="constrained")
+    axes = figure.subplots()
     for place, (name, row) in enumerate(ways.items()):
         spread = [[row["median"] - row["min"]], [row["max"] - row["median"]]]
         default = " auto" in name
@@ -204,6 +201,4 @@ def figures(found: dict[str, Any]) -> dict[str, bytes]:
     axes.set_xlabel(f"images per second, median of {found['rounds']} rounds (lines: range)")
     axes.set_title(f"{found['device_name']}, {found['threads']} threads", fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
-    content = {"bench.svg": to_svg(figure), "bench.png": to_png(figure)}
-    plt.close(figure)
-    return content
+    return {f"bench.{kind}": rendered(figure, kind) for kind in ("svg", "png")}

@@ -99,10 +99,11 @@ def test_a_damaged_receipt_stops_the_tables(project):
 
 @pytest.mark.parametrize(
     ("name", "damage"),
-    [("tables.json", truncate), ("tables.json", Path.unlink), ("error_by_generation.png", flip_byte)],
+    [("tables/tables.json", truncate), ("tables/tables.json", Path.unlink), ("figure/figure.png", flip_byte)],
 )
-def test_damaged_tables_are_not_reported(project, damage, name):
-    path = folder_of(project, "tables") / name
+def test_damaged_tables_and_figures_are_not_reported(project, damage, name):
+    kind, _, file = name.partition("/")
+    path = folder_of(project, kind) / file
     damage(path)
     before = {name: content for name, content in files_of(project).items() if ".view" not in name}
     assert_explained(report(project), str(path.relative_to(project)))

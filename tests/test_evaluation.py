@@ -149,7 +149,7 @@ def write_network(folder, seed, classes=2):
 
 
 def test_statistics_of_a_network(tmp_path):
-    """Of its weights alone: the folder holds nothing else."""
+    """Of its weights alone: the folder of the network holds nothing else."""
     data = write_dataset(tmp_path / "dataset")
     network = write_network(tmp_path / "network", seed=4)
     write_receipt(tmp_path / "network", "model.safetensors")
@@ -163,8 +163,8 @@ def test_statistics_of_a_network(tmp_path):
     found = confidence_statistics(
         {}, {"dataset": tmp_path / "dataset", "network": tmp_path / "network"}, tmp_path / "statistics", RUNTIME
     )
-    assert list(found) == ["confidence_top1_pct", "confidence_top2_pct", "train_accuracy_pct", "test_accuracy_pct"]
-    np.testing.assert_allclose(list(found.values()), 100 * np.array([*top, train, test]), rtol=1e-4)
+    assert list(found) == ["confidence_top1_pct", "confidence_top2_pct", "train_accuracy_pct", "test_accuracy_pct", "ece_test_pct"]
+    np.testing.assert_allclose(list(found.values())[:-1], 100 * np.array([*top, train, test]), rtol=1e-4)
 
 
 def separable(count, seed):

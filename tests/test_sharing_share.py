@@ -26,7 +26,7 @@ def test_after_share_each_large_file_is_in_dvc_each_small_one_in_git_and_nothing
     assert labels and author.pointers() == author.large_files() - labels
     tracked = set(author.git("ls-files").splitlines())
     assert not [path for path in tracked if path.endswith((".safetensors", ".npy", ".lock", "tiny.npz"))]
-    names = ("receipt.json", "history.csv", "tables.json", "error_by_generation.svg", "README.md")
+    names = ("receipt.json", "history.csv", "tables.json", "calibration.csv", "figure.svg", "README.md")
     small = {str(p.relative_to(author.folder)) for name in names for p in author.folder.glob(f"runs/*/*/{name}")}
     assert {path.rpartition("/")[2] for path in small} == set(names) and small <= tracked
     assert {f"{path}.dvc" for path in author.pointers()} <= tracked

@@ -54,7 +54,7 @@ def check_table(project: Checkout, name: str) -> None:
 def test_the_sample_has_every_kind_of_step():
     kinds = {step.kind for step in build_plan(SAMPLE, ("scale=smoke", "seeds=[0]")).steps.values()}
     # The rest belongs to every other test of a chain, but for class_structure.
-    assert set(FUNCTIONS) - kinds == {"softlabels", "tables", "class_structure", "statistics", "ensemble", "transfer"}
+    assert set(FUNCTIONS) - kinds == {"softlabels", "tables", "figure", "class_structure", "statistics", "ensemble", "transfer"}
 
 
 @pytest.mark.parametrize("name", SAMPLE)

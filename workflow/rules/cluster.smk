@@ -17,6 +17,7 @@ NEEDS = {
     "tables": (2000, 30),
     "paper_table": (2000, 30),
     "claims": (2000, 30),
+    "figure": (2000, 30),
     "report": (2000, 10),
 }
 

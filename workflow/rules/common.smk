@@ -109,6 +109,16 @@ def outputs(rule_name):
     return [f"runs/{rule_name}/{{id}}/{name}" for name in (*OUTPUTS[rule_name], "receipt.json")]
 
 
+def figure_labels(file_format):
+    """Labels function: how Snakemake's report names a file of a figure."""
+
+    def labels(wildcards):
+        settings = step_of("figure", wildcards).settings
+        return {"study": settings["study"], "figure": settings["title"], "format": file_format}
+
+    return labels
+
+
 def ask_for_view():
     """A file newer than any report, of a content that Snakemake has not seen: it makes the report out of date."""
     wanted = Path(".snakemake", "gendistill", "wanted-view")

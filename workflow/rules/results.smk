@@ -61,6 +61,31 @@ rule claims:
         "python -m gendistill claims --spec {params.spec:q} --threads {threads} 2> {log}"
 
 
+rule figure:
+    input:
+        reads("figure"),
+    output:
+        svg=report("runs/figure/{id}/figure.svg", caption="../report/figure.rst", category="Figures", labels=figure_labels("SVG")),
+        pdf=report("runs/figure/{id}/figure.pdf", caption="../report/figure.rst", category="Figures", labels=figure_labels("PDF")),
+        png=report("runs/figure/{id}/figure.png", caption="../report/figure.rst", category="Figures", labels=figure_labels("PNG")),
+        receipt="runs/figure/{id}/receipt.json",
+    log:
+        "logs/figure/{id}.log",
+    benchmark:
+        "benchmarks/figure/{id}.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        **resources_of("figure"),
+    params:
+        spec=spec("figure"),
+        caption=lambda wildcards: step_of("figure", wildcards).settings["caption"],
+    shell:
+        "python -m gendistill figure --spec {params.spec:q} --threads {threads} 2> {log}"
+
+
 # results/view.json says which results the folder shows. Where it names others, the report is out of date.
 rule report:
     input:
@@ -78,15 +103,8 @@ rule report:
             caption="../report/tables.rst",
             category="Tables",
         ),
-        figures=report(
-            expand(
-                "results/figures/{experiment}_error_by_generation.{kind}",
-                experiment=[step.settings["experiment"] for step in PLAN.of_kind("tables")],
-                kind=["svg", "png"],
-            ),
-            caption="../report/figures.rst",
-            category="Figures",
-        ),
+        # The steps' own files are those that Snakemake's report shows.
+        figures=expand("results/figures/{name}.{kind}", name=FIGURE_NAMES, kind=["svg", "pdf", "png"]),
     log:
         "logs/report.log",
     benchmark:

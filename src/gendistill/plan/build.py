@@ -6,6 +6,7 @@ from gendistill.errors import SettingError
 from gendistill.plan import lineage as lineages
 from gendistill.plan.claims import add_claims
 from gendistill.plan.evaluations import Cell, add_standard_evaluations
+from gendistill.plan.figures import add_figures
 from gendistill.plan.network import check_medium, check_processes
 from gendistill.plan.paper import add_table
 from gendistill.plan.plan import Plan, Study
@@ -93,7 +94,9 @@ def add_experiment(plan: Plan, name: str, settings: Settings, without_data: bool
     if settings["scratch"]:
         baseline = lineages.baseline(settings, where)
         scratch = {seed: add_scratch(study, "scratch", baseline, seed, settings["scratch"]) for seed in settings["seeds"]}
-    _add_tables(study, add_standard_evaluations(study, resolved, grown, scratch, targets))
+    cells = add_standard_evaluations(study, resolved, grown, scratch, targets)
+    _add_tables(study, cells)
+    add_figures(study, cells)
 
 
 def _add_tables(study: Study, cells: list[Cell]) -> None:

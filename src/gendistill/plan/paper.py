@@ -18,6 +18,7 @@ from gendistill.plan.layout import lay_out, matches
 from gendistill.plan.network import Network
 from gendistill.plan.paths import CONFIG
 from gendistill.plan.plan import Study
+from gendistill.plan.published_figures import add_published_figures
 from gendistill.plan.runs import code_of
 from gendistill.plan.step import Step, make_step
 
@@ -140,6 +141,7 @@ def add_table(study: Study, lineages: dict[str, list[Network]], grown: dict[tupl
     step = make_step("paper_table", study.name, settings, code_of("paper_table"), {"cells": list(steps.values())})
     study.plan.add(f"{study.name}-paper_table", step)
     add_claims(study, settings)
+    add_published_figures(study, rows, cells)
 
 
 def _is_number(text: str) -> bool:

@@ -20,12 +20,13 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "ensemble": (),
     "transfer": (),
     "fine_tune": NETWORK_FILES,
-    "statistics": (),
+    "statistics": ("calibration.csv",),
     "agreement": (),
     "class_structure": ("second_classes.csv",),
     "paper_table": ("table.json",),
     "claims": ("claims.json",),
-    "tables": ("tables.json", "error_by_generation.svg", "error_by_generation.png"),
+    "tables": ("tables.json",),
+    "figure": ("figure.svg", "figure.pdf", "figure.png"),
 }
 # What lies in DVC, not in git, once it is shared.
 LARGE = ("model.safetensors", "logits.safetensors", "dataset.safetensors", "softlabels.npy")
@@ -38,13 +39,16 @@ READS: dict[str, tuple[str, ...]] = {
     "network": ("model.safetensors",),
     "members": ("logits.safetensors",),
     "softlabels": ("softlabels.npy",),
+    "histories": ("history.csv",),
+    "calibrations": ("calibration.csv",),
+    "second_classes": ("second_classes.csv",),
 }
 # The kinds that train a network.
 NETWORKS = ("patriarch", "generation", "fine_tune", "language_patriarch", "language_generation")
 # Those of them that several processes can do together.
 SHARED_OUT = ("patriarch", "generation", "fine_tune")
 # What the report shows; all other steps are there for these.
-SHOWN = ("tables", "paper_table", "claims")
+SHOWN = ("tables", "paper_table", "claims", "figure")
 # What an interrupted training leaves beside them, and a finished one does not.
 RESUME = "resume.pt"
 # The function that does a step's work; its module and what that imports are the step's own code.
@@ -66,6 +70,7 @@ FUNCTIONS: dict[str, str] = {
     "statistics": "gendistill.evaluation.statistics:confidence_statistics",
     "claims": "gendistill.results.claims:evaluate_claims",
     "tables": "gendistill.results.tables:make_tables",
+    "figure": "gendistill.results.figures.make:make_figure",
 }
 # Settings that came later, with the value that means what was done before: left out of the hash, so old ids stay.
 NEUTRAL: dict[str, dict[str, Any]] = {

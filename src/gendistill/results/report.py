@@ -9,7 +9,7 @@ import pandas as pd
 from gendistill.files import read_receipt, verified
 from gendistill.plan.paths import REPORT_TEMPLATE
 from gendistill.plan.plan import Plan
-from gendistill.plan.step import NETWORKS
+from gendistill.plan.step import NETWORKS, OUTPUTS
 from gendistill.results.paper_report import paper_frame, paper_markdown, paper_metrics, paper_section
 from gendistill.results.tables import TABLES
 
@@ -66,13 +66,12 @@ def report_files(plan: Plan, command: str) -> dict[str, str | bytes]:
     Raises:
         UserError: a step has no receipt, or a table is missing or corrupt.
     """
-    studies = [(step.settings["experiment"], Path(step.folder)) for step in plan.of_kind("tables")]
     contents: dict[str, str | bytes] = {"index.json": _json(plan.index)}
+    figures = _figures(plan, contents)
+    studies = [(step.settings["experiment"], Path(step.folder)) for step in plan.of_kind("tables")]
     loaded = {name: json.loads(verified(folder / "tables.json").read_text()) for name, folder in studies}
     sections = []
-    for name, folder in studies:
-        pictures = {kind: verified(folder / f"error_by_generation.{kind}").read_bytes() for kind in ("svg", "png")}
-        contents |= {f"figures/{name}_error_by_generation.{kind}": picture for kind, picture in pictures.items()}
+    for name, _ in studies:
         shown = []
         for table, records in loaded[name]["summaries"].items():
             summary = pd.DataFrame(records)
@@ -83,9 +82,7 @@ def report_files(plan: Plan, command: str) -> dict[str, str | bytes]:
             contents[f"{stem}_runs.csv"] = pd.DataFrame(loaded[name]["runs"][table]).to_csv(index=False)
             contents[f"{stem}.md"] = f"**{TITLES[table]}** ({name}). {notes}\n\n{markdown}\n"
             shown.append({"id": f"{name}-{table}", "title": TITLES[table], "caption": notes, "frame": text, "csv": f"{stem}.csv"})
-        svg = pictures["svg"].decode()
-        description = loaded[name]["description"]
-        sections.append({"name": name, "description": description, "tables": shown, "figure": svg[svg.index("<svg") :]})
+        sections.append({"name": name, "description": loaded[name]["description"], "tables": shown})
     published = {}
     for step in plan.of_kind("paper_table"):
         name, content = step.settings["table"], json.loads(verified(Path(step.folder) / "table.json").read_text())
@@ -93,10 +90,25 @@ def report_files(plan: Plan, command: str) -> dict[str, str | bytes]:
         contents[f"tables/{name}.csv"] = paper_frame(content).to_csv(index=False)
         contents[f"tables/{name}.md"] = paper_markdown(content)
         sections.append(paper_section(content))
+    for section in sections:
+        section["figures"] = figures.get(section["name"], [])
     contents["metrics.json"] = _json({name: _metrics(t["summaries"]) for name, t in loaded.items()} | published)
     contents["generations.csv"] = _generations(loaded).to_csv(index=False)
     contents["report.html"] = _render(sections, command, _cost(plan.index))
     return contents
+
+
+def _figures(plan: Plan, contents: dict[str, str | bytes]) -> dict[str, list[dict[str, str]]]:
+    """What the report shows of the figures of each study; their files go to `contents`."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for step in plan.of_kind("figure"):
+        own, files = step.settings, [Path(step.folder, name) for name in OUTPUTS["figure"]]
+        pictures = {path.suffix: verified(path).read_bytes() for path in files}
+        contents |= {f"figures/{own['study']}_{own['figure']}{suffix}": picture for suffix, picture in pictures.items()}
+        svg = pictures[".svg"].decode()
+        shown = {**{key: own[key] for key in ("figure", "title", "caption", "alt")}, "svg": svg[svg.index("<svg") :]}
+        found.setdefault(own["study"], []).append(shown)
+    return found
 
 
 def _json(value: Any) -> str:

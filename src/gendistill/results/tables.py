@@ -1,4 +1,4 @@
-"""The tables step: one experiment's results over its seeds, as tables and a figure."""
+"""The tables step: one experiment's results over its seeds, as tables."""
 
 import json
 from pathlib import Path
@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gendistill.files import read_receipt, write_bytes, write_json
+from gendistill.files import read_receipt, write_json
 from gendistill.plan.tables import TABLES
 from gendistill.results.alike import check_alike, check_seeds
-from gendistill.results.figures import draw_by_generation, to_png, to_svg
 
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
 
 
 def make_tables(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, runtime: "Runtime") -> dict[str, Any]:
-    """Write `tables.json` (each table by run and as mean, standard deviation and n) and the figure of error by generation
-    (of text: perplexity).
+    """Write `tables.json`: each table by run and as mean, standard deviation and n.
 
     Args:
         settings: `experiment`, `description`, and `cells`: for each value its table, its step and its labels.
@@ -46,10 +44,6 @@ def make_tables(settings: dict[str, Any], inputs: dict[str, Any], folder: Path, 
             "summaries": {name: json.loads(frame.to_json(orient="records")) for name, frame in summaries.items()},
         },
     )
-    table = "error" if "error" in runs else "perplexity"
-    figure = draw_by_generation(runs[table], summaries[table], TABLES[table][1][0])
-    write_bytes(folder / "error_by_generation.svg", to_svg(figure))
-    write_bytes(folder / "error_by_generation.png", to_png(figure))
     return {f"{name}_rows": len(frame) for name, frame in summaries.items()}
 
 
