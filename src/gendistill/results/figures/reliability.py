@@ -39,8 +39,8 @@ def draw(settings: dict[str, Any], cells: list[Cell]) -> Figure:
             spread = "" if half is None else f" ± {half:.1f}"
             label = f"{name_generation(k)}, ECE {error:.1f}{spread} %"
             axes.plot(*accuracy_by_confidence(networks[k]), label=label, **line(i))
-        axes.set_xlim(0, 101)
-        axes.set_ylim(0, 101)
+        axes.set_xlim(0, 103)
+        axes.set_ylim(0, 103)
         axes.set_xlabel("confidence (%)")
         legend_above(axes, f"{name} ({n_of(networks.values())})")
         if axes.get_subplotspec().is_first_col():
