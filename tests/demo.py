@@ -14,4 +14,4 @@ def _demo():
 def demo_settings():
     """The experiment `demo` with one lineage, `line`, of 3 generations; a copy, for one test."""
     settings = copy.deepcopy(_demo())
-    return {**settings, "seeds": [0], "generations": 3, "lineages": {"line": {}}, "scratch": 0, "transfer": []}
+    return {**settings, "seeds": [0], "generations": 3, "lineages": {"line": {}}, "scratch": 0, "transfer": [], "claims": []}

@@ -10,7 +10,7 @@ from scipy import stats
 from gendistill.errors import SettingError, UserError
 from gendistill.plan import Plan, build_plan, claims
 from gendistill.plan.build import add_experiment
-from gendistill.plan.settings import compose_experiment
+from gendistill.plan.settings import compose_experiment, paper_names
 from gendistill.results.claims import evaluate_claims, judge
 from gendistill.runtime import Runtime
 from tests.demo import demo_settings
@@ -63,8 +63,10 @@ def test_a_claim_on_ensembles(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ({"first": {"lineage": "lien"}}, r"claim better .*own\.yaml.*lineage = lien: 0 rows of table error .* line/0, line/1"),
-        ({"first": {"lineage": "line"}}, "lineage = line: 4 rows of table error are so; there must be one"),
+        (
+            {"first": {"lineage": "line"}},
+            r"own\.yaml.*lineage = line: 4 rows of table error are so.*: line/0, line/1",
+        ),
         ({"first": {"line": 1}}, "line = 1: unknown. Allowed: table, lineage, generation"),
         ({"first": {"table": "errors"}}, "table = errors: there is no such table. Allowed: error, "),
         ({"metric": "tset_error"}, "metric = tset_error: unknown in table error. Allowed: test_error_pct, "),
@@ -75,6 +77,41 @@ def test_a_claim_on_ensembles(monkeypatch, tmp_path):
 def test_a_claim_that_cannot_be_tested_is_an_error(monkeypatch, tmp_path, test, message):
     with pytest.raises(SettingError, match=message):
         planned(monkeypatch, tmp_path, [{**BETTER, "second": PATRIARCH, **test}])
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (
+            {"lineage": "lien"},
+            "lineage = lien: no row of table error is so. It has line/0, line/1, line/2, line/3 (lineage",
+        ),
+        ({"table": "transfer", "lineage": "line"}, "lineage = line: no row of table transfer is so. It has none"),
+    ],
+)
+def test_a_claim_on_rows_that_the_study_does_not_have_is_not_tested(monkeypatch, tmp_path, first, reason):
+    """Another setting, such as fewer generations, must not stop a run."""
+    plan = planned(monkeypatch, tmp_path, [{**BETTER, "second": PATRIARCH}, {**BETTER, "first": first, "second": PATRIARCH}])
+    (step,) = plan.of_kind("claims")
+    (claim,) = step.settings["claims"]
+    assert claim["comparisons"] == [] and claim["not_tested"].startswith(reason)
+    evaluate_claims(step.settings, {}, tmp_path, Runtime())
+    (judged,) = judge([json.loads((tmp_path / "claims.json").read_text())])
+    assert (judged["verdict"], judged["reason"]) == ("not tested", claim["not_tested"])
+
+
+def test_a_claim_on_printed_rows_that_are_not_run_is_not_tested(monkeypatch, tmp_path):
+    settings = copy.deepcopy(compose_experiment(NAME))
+    test = {**PRINTED, "first": {"generation": 9}}
+    plan = planned(monkeypatch, tmp_path, [test], NAME, settings)
+    assert plan.of_kind("claims")[0].settings["claims"][0]["not_tested"].endswith("no row of the table is so")
+    settings["table"]["cells"] = [{"for": {"generation": [0, 1, 2, 3]}, "is": {"lineage": "ban"}}]
+    settings["table"]["not_run"] = [{"for": {"generation": 4}, "why": "a test"}]
+    plan = Plan()
+    claims_file = tmp_path / "config/claims/own.yaml"
+    claims_file.write_text(claims_file.read_text().replace('"generation": 9', '"generation": 4'))
+    add_experiment(plan, NAME, {**settings, "claims": ["better"]})
+    assert plan.of_kind("claims")[0].settings["claims"][0]["not_tested"].endswith("it is not run")
 
 
 def test_an_unknown_claim_is_an_error_that_lists_the_known_ones(monkeypatch, tmp_path):
@@ -104,7 +141,6 @@ def test_a_claim_on_a_published_table_reads_its_rows(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ({"first": {"generation": 9}}, "generation = 9, test_accuracy_pct: 0 rows are so; there must be one, which is run"),
         ({"first": {"method": "ban"}}, "method = ban, test_accuracy_pct: 5 rows are so"),
         ({"first": {"lineage": "ban"}}, "lineage = ban: unknown. Allowed: row, network, dataset, method, generation"),
         ({"metric": "accuracy"}, "metric = accuracy: unknown. Allowed: params_millions, "),
@@ -113,6 +149,10 @@ def test_a_claim_on_a_published_table_reads_its_rows(monkeypatch, tmp_path):
 def test_a_claim_on_a_published_table_that_cannot_be_tested(monkeypatch, tmp_path, test, message):
     with pytest.raises(SettingError, match=message):
         planned(monkeypatch, tmp_path, [{**PRINTED, **test}], NAME, copy.deepcopy(compose_experiment(NAME)))
+
+
+def claim_of(*comparisons):
+    return {"name": "better", "says": "It is.", "source": "x", "not_tested": "", "comparisons": list(comparisons)}
 
 
 def evaluated(tmp_path, monkeypatch, first, second, form="mean", scale="full", metrics=None):
@@ -132,7 +172,13 @@ def evaluated(tmp_path, monkeypatch, first, second, form="mean", scale="full", m
                 (folder / "receipt.json").write_text(json.dumps(receipt))
             cells.append({"seed": seed, "steps": steps, "key": "error"})
         sides[side] = {"label": side, "form": form, "cells": cells}
-    claim = {"name": "better", "says": "It is.", "source": "x", "comparisons": [{"metric": "error", "is": "lower", **sides}]}
+    claim = {
+        "name": "better",
+        "says": "It is.",
+        "source": "x",
+        "not_tested": "",
+        "comparisons": [{"metric": "error", "is": "lower", **sides}],
+    }
     settings = {"study": "own", "scale": scale, "claims": [claim]}
     evaluate_claims(settings, {}, tmp_path, Runtime())
     return json.loads((tmp_path / "claims.json").read_text())
@@ -165,7 +211,11 @@ def test_a_receipt_without_the_metric(tmp_path, monkeypatch):
     receipt.write_text(receipt.read_text().replace("error", "loss"))
     side = {"label": "a", "form": "mean", "cells": [{"seed": 0, "steps": ["patriarch/first0-0"], "key": "error"}]}
     test = {"metric": "error", "is": "lower", "first": side, "second": side}
-    settings = {"study": "own", "scale": "full", "claims": [{"name": "c", "says": "", "source": "", "comparisons": [test]}]}
+    settings = {
+        "study": "own",
+        "scale": "full",
+        "claims": [{"name": "c", "says": "", "source": "", "not_tested": "", "comparisons": [test]}],
+    }
     with pytest.raises(UserError, match="the receipt of patriarch/first0-0 has no metric error"):
         evaluate_claims(settings, {}, tmp_path, Runtime())
 
@@ -237,3 +287,9 @@ def test_claims_can_be_chosen_by_an_override():
         build_plan(["demo"], ("claims=none",))
     with pytest.raises(SettingError, match="experiment demo cannot be composed"):
         build_plan(["demo"], ("claims=[one",))
+
+
+@pytest.mark.parametrize("name", ["demo", *paper_names()])
+def test_every_claim_of_a_study_as_it_is_set_is_tested(name):
+    for step in build_plan([name], without_data=True).of_kind("claims"):
+        assert [claim["not_tested"] for claim in step.settings["claims"]] == [""] * len(step.settings["claims"])

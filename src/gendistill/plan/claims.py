@@ -52,15 +52,19 @@ def _read(files: tuple[tuple[Path, int], ...]) -> dict[str, Settings]:
     return claims
 
 
+class _NoRow(Exception):
+    """What a claim compares is no row of the study as it is set now, and why."""
+
+
 def add_claims(study: Study, settings: dict[str, Any]) -> None:
-    """Add the step that tests the claims which a study names.
+    """Add the step that tests the claims which a study names; one of rows that the study does not have is not tested.
 
     Args:
         study: the experiment or published table.
         settings: of its step of tables: what its cells are read from.
 
     Raises:
-        SettingError: a claim is unknown, or names no cell of the study's tables, or several.
+        SettingError: a claim is unknown, or names what no table has, or several rows as one.
     """
     if not study.settings["claims"]:
         return
@@ -74,18 +78,20 @@ def add_claims(study: Study, settings: dict[str, Any]) -> None:
             )
         claim = known[name]
         where = f"claim {name} ({claim['file']}), tested on {study.name}"
-        of_paper = "rows" in settings
-        comparisons = []
-        for test in claim["compare"]:
-            sides = {
-                side: (_printed if of_paper else _own)(settings, test[side], test["metric"], where) for side in ("first", "second")
-            }
-            comparisons.append({"metric": test["metric"], "is": test["is"], **sides})
-            steps |= dict.fromkeys(step for side in sides.values() for cell in side["cells"] for step in cell["steps"])
-        claims.append({"name": name, "says": claim["says"], "source": claim["source"], "comparisons": comparisons})
-    own = {"study": study.name, "scale": study.settings["scale"]["name"], "claims": claims}
+        find = _printed if "rows" in settings else _own
+        own = {"name": name, "says": claim["says"], "source": claim["source"], "not_tested": "", "comparisons": []}
+        try:
+            for test in claim["compare"]:
+                sides = {side: find(settings, test[side], test["metric"], where) for side in ("first", "second")}
+                own["comparisons"].append({"metric": test["metric"], "is": test["is"], **sides})
+        except _NoRow as reason:
+            own |= {"not_tested": str(reason), "comparisons": []}
+        cells = [cell for each in own["comparisons"] for side in ("first", "second") for cell in each[side]["cells"]]
+        steps |= dict.fromkeys(step for cell in cells for step in cell["steps"])
+        claims.append(own)
+    shown = {"study": study.name, "scale": study.settings["scale"]["name"], "claims": claims}
     read = [study.plan.steps[step] for step in steps]
-    study.plan.add(f"{study.name}-claims", make_step("claims", study.name, own, code_of("claims"), {"cells": read}))
+    study.plan.add(f"{study.name}-claims", make_step("claims", study.name, shown, code_of("claims"), {"cells": read}))
 
 
 def _printed(settings: dict[str, Any], wanted: dict[str, Any], metric: str, where: str) -> dict[str, Any]:
@@ -99,9 +105,10 @@ def _printed(settings: dict[str, Any], wanted: dict[str, Any], metric: str, wher
         if row["metric"] == metric and all(row[column] == str(value) for column, value in wanted.items())
     ]
     cells = [{"seed": c["seed"], "steps": c["steps"], "key": c["key"]} for c in settings["cells"] if c["row"] in rows]
-    if len(rows) != 1 or not cells:
-        found = f"{len(rows)} rows are so" if len(rows) != 1 else "its row is not run"
-        raise SettingError(f"{where}: {_told(wanted)}, {metric}: {found}; there must be one, which is run.")
+    if not cells:
+        raise _NoRow(f"{_told(wanted)}, {metric}: {'it is not run' if rows else 'no row of the table is so'}")
+    if len(rows) > 1:
+        raise SettingError(f"{where}: {_told(wanted)}, {metric}: {len(rows)} rows are so; there must be one.")
     return {"label": _label(wanted), "form": METRICS[metric].form, "cells": cells}
 
 
@@ -109,8 +116,8 @@ def _own(settings: dict[str, Any], wanted: dict[str, Any], metric: str, where: s
     """The cells of the one row of an experiment's tables that a side of a claim names; members from scratch are averaged."""
     _check_columns(wanted, LABELS, where)
     table = wanted.get("table", "error")
-    if table not in settings["tables"]:
-        raise SettingError(f"{where}: table = {table}: there is no such table. Allowed: {', '.join(settings['tables'])}.")
+    if table not in TABLES:
+        raise SettingError(f"{where}: table = {table}: there is no such table. Allowed: {', '.join(TABLES)}.")
     labels, metrics = TABLES[table]
     if metric not in metrics:
         raise SettingError(f"{where}: metric = {metric}: unknown in table {table}. Allowed: {', '.join(metrics)}.")
@@ -121,13 +128,12 @@ def _own(settings: dict[str, Any], wanted: dict[str, Any], metric: str, where: s
         if cell["table"] == table and all(str(cell.get(key)) == str(value) for key, value in named.items())
     ]
     rows = {tuple(cell[label] for label in labels) for cell in found}
-    if len(rows) != 1:
-        shown = found or [cell for cell in settings["cells"] if cell["table"] == table]
-        known = dict.fromkeys("/".join(str(cell[label]) for label in labels) for cell in shown)
-        raise SettingError(
-            f"{where}: {_told(wanted)}: {len(rows)} rows of table {table} are so; there must be one. Its rows, as "
-            f"{'/'.join(labels)}: {', '.join(known)}."
-        )
+    shown = found or [cell for cell in settings["cells"] if cell["table"] == table]
+    known = ", ".join(dict.fromkeys("/".join(str(cell[label]) for label in labels) for cell in shown))
+    if not found:
+        raise _NoRow(f"{_told(named)}: no row of table {table} is so. It has {known or 'none'} ({'/'.join(labels)})")
+    if len(rows) > 1:
+        raise SettingError(f"{where}: {_told(named)}: {len(rows)} rows of table {table} are so; there must be one: {known}.")
     by_seed: dict[int, list[str]] = {}
     for cell in found:
         by_seed.setdefault(cell["seed"], []).append(cell["step"])

@@ -68,7 +68,8 @@ def judge(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The verdict on each claim of a report.
 
     A claim of several comparisons is reproduced if all are, contradicted if one is, and else undecided. The p-values are
-    corrected for all comparisons of the report by Holm's method. At scale smoke nothing is tested.
+    corrected for all comparisons of the report by Holm's method. At scale smoke nothing is tested, nor is a claim on rows that the
+    study does not have.
 
     Args:
         contents: of each `claims.json`.
@@ -83,6 +84,9 @@ def judge(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     adjusted = iter(adjust([comparison["p"] for comparison in tested]))
     judged = []
     for claim in claims:
+        if claim["not_tested"]:
+            judged.append({**claim, "verdict": NOT_TESTED, "reason": claim["not_tested"]})
+            continue
         if claim["scale"] != "full":
             comparisons = [{**c, "adjusted_p": None, "verdict": NOT_TESTED, "reason": AT_SMOKE} for c in claim["comparisons"]]
         else:

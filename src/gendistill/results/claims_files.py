@@ -37,7 +37,9 @@ def claims_frame(judged: list[dict[str, Any]]) -> pd.DataFrame:
     """One row for each comparison of each claim, numbers as numbers."""
     rows = []
     for claim in judged:
-        own = {key: claim[key] for key in ("study", "name", "says", "source", "verdict")}
+        own = {key: claim[key] for key in ("study", "name", "says", "source", "verdict", "reason")}
+        if not claim["comparisons"]:
+            rows.append(own)
         for each in claim["comparisons"]:
             rows.append(
                 {
@@ -46,7 +48,6 @@ def claims_frame(judged: list[dict[str, Any]]) -> pd.DataFrame:
                     "comparison_verdict": each["verdict"],
                     **{key: each[key] for key in NUMBERS},
                     "adjusted_p": each["adjusted_p"],
-                    "reason": each["reason"],
                 }
             )
     return pd.DataFrame(rows)
@@ -56,11 +57,13 @@ def readable_claims(judged: list[dict[str, Any]]) -> pd.DataFrame:
     """One row for each comparison as text; a claim's words and verdict stand in its first."""
     rows = []
     for claim in judged:
+        said = {"verdict": claim["verdict"], "claim": f"{claim['says']} ({claim['source']})"}
+        if not claim["comparisons"]:
+            rows.append({**said, "comparison": claim["reason"], **dict.fromkeys(("difference", "p", "n", "seeds"), "–")})
         for number, each in enumerate(claim["comparisons"]):
             rows.append(
                 {
-                    "verdict": claim["verdict"] if number == 0 else "",
-                    "claim": f"{claim['says']} ({claim['source']})" if number == 0 else "",
+                    **(said if number == 0 else dict.fromkeys(said, "")),
                     "comparison": f"{each['first']} {each['is']} than {each['second']} ({each['metric']})",
                     "difference": _difference(each),
                     "p": "–" if each["adjusted_p"] is None else _p(each["adjusted_p"]),
