@@ -210,6 +210,14 @@ def test_published_tables(results):
         compare("demo", "table1")
 
 
+def test_published_tables_of_which_nothing_was_run(results):
+    write_published("table1", {})
+    write_published("table2", {"kd": [91.0, 93.0]})
+    with pytest.raises(UserError, match="there are no values to compare"):
+        compare("table1", "table1")
+    assert "The two have no row in common." in compare("table1", "table2")
+
+
 def test_what_only_one_has(results):
     write_error("more", {**BAN, 2: [5.0, 5.0, 5.1]})
     assert "Only B has: ban/2." in compare("demo", "more")

@@ -22,8 +22,8 @@ def compare(first: str, second: str, metric: str | None = None, file: Path | Non
         file: where to write the same as CSV.
 
     Raises:
-        UserError: a name or the metric is unknown, the two have no table in common, a file is damaged or has a seed twice, or
-            `file` can't be written.
+        UserError: a name or the metric is unknown, the two have no table in common, or no values, a file is damaged or has a
+            seed twice, or `file` can't be written.
     """
     sides = find_sides(first, second)
     pairs = _pairs(*sides)
@@ -31,6 +31,10 @@ def compare(first: str, second: str, metric: str | None = None, file: Path | Non
     if not read:
         raise UserError(_nothing_shared(sides))
     known = dict.fromkeys(m for rows in read.values() for own in rows for _, m in own)
+    if not known:
+        raise UserError(
+            f"nothing was run of what {sides[0].label}, and {sides[1].label}, both have: there are no values to compare."
+        )
     if metric not in (None, *known):
         raise UserError(f"--metric {metric}: neither has it. Known: {', '.join(known)}.")
     tables = [compare_tables(*which, *(_chosen(own, metric) for own in rows)) for which, rows in read.items()]

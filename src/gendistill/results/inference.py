@@ -191,10 +191,10 @@ def verdict(claimed: str, comparison: Comparison, adjusted_p: float | None) -> t
     c = comparison
     seeds = f"{c.n} {'pair' if c.paired else 'seed'}{'' if c.n == 1 else 's'}{'' if c.paired else ' on the smaller side'}"
     if c.n < FEWEST or c.low is None or c.high is None or adjusted_p is None:
-        needed = f" To find a difference like this takes about {c.power_seeds}." if c.power_seeds else ""
+        needed = f" To find a difference like this takes about {c.power_seeds} seeds." if c.power_seeds else ""
         return "undecided", f"{seeds} only; a verdict needs at least {FEWEST}.{needed}"
     interval = f"95 % interval {_number(c.low, c)} to {_number(c.high, c)}"
-    tested = f"p = {p_text(adjusted_p)} after Holm's correction, {seeds}"
+    tested = f"p {'' if adjusted_p < 0.001 else '= '}{p_text(adjusted_p)} after Holm's correction, {seeds}"
     if c.low <= 0 <= c.high:
         return "undecided", f"the {interval} includes zero ({tested}). {_needed(c)}"
     if not adjusted_p < ALPHA:
