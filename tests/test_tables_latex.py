@@ -110,6 +110,16 @@ def test_a_wide_frame_is_split_with_its_labels_in_each_part():
     assert r"\caption[Confidence]{Confidence. More.}\label{tab:c}" in text
 
 
+def test_a_spread_has_its_own_line_where_that_saves_splitting_the_table(tmp_path, monkeypatch):
+    content = made_up("tolerant_teachers_table3", tmp_path, monkeypatch)
+    text = paper_latex(content)
+    assert text.count(r"\begin{longtable}") + text.count(r"\begin{tabular}") == 1
+    means = " & ".join(f"{row['ours']:.2f}" for row in content["rows"][:6])
+    spreads = " & ".join(rf"\ensuremath{{\pm}} {row['sd']:.2f}" for row in content["rows"][:6])
+    assert f"& ours & {means} " in text
+    assert f"&  & {spreads} " in text
+
+
 def made_up(name: str, tmp_path: Path, monkeypatch, changes: tuple[str, ...] = ("seeds=[0, 1, 2]",)) -> dict:
     """The `table.json` of a published table from made-up receipts: values between 20 and 21, other for each run."""
     (step,) = build_plan([name], changes, without_data=True).of_kind("paper_table")
