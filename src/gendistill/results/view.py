@@ -64,7 +64,7 @@ def write_view(experiments: list[str], overrides: tuple[str, ...], expected: str
         raise UserError("settings or code were changed while the steps ran. Run snakemake again: it makes what the change needs.")
     command = ["snakemake", "--config", f"experiments=[{','.join(experiments)}]"]
     command += [f"overrides={json.dumps(list(overrides))}"] if overrides else []
-    contents = report_files(plan, shlex.join(command))
+    contents = report_files(plan, shlex.join(command), overrides)
     contents["params.yaml"] = _yaml(_params(plan))
     artifacts = _yaml({"artifacts": _artifacts(plan)})
     contents["dvc.yaml"] = f"# Written with the report. No stages: Snakemake runs the steps.\n{artifacts}"

@@ -1,0 +1,66 @@
+"""What was asked for: of each experiment and published table, the settings that matter."""
+
+from typing import Any
+
+from gendistill.plan.plan import Plan
+from gendistill.plan.step import NETWORKS, Step
+
+# What of an objective is for the plan only, or its name.
+NOT_SHOWN = ("name", "_target_", "trains", "needs", "temperature_squared")
+DATA = ("dataset", "text")
+# The settings by which a step says whose it is.
+OWNER = ("experiment", "table", "study")
+
+
+def asked(plan: Plan, name: str) -> dict[str, str]:
+    """The settings that matter of one experiment or published table, as text by what they are."""
+    steps = steps_of(plan, name)
+    networks = [step for step in steps if step.kind in NETWORKS]
+    settings = plan.settings[name]
+    lines = {
+        "data": _listed(_data(step) for step in steps if step.kind in DATA),
+        "networks": _listed(step.settings["network"]["name"] for step in networks),
+        "objectives": _grouped([step.settings["objective"] for step in networks]),
+        "recipes": _listed(_recipe(step.settings["recipe"]) for step in networks),
+        "generations": str(max((step.settings.get("generation", 0) for step in networks), default=0)),
+        "seeds": ", ".join(str(seed) for seed in settings["seeds"]),
+        "scale": settings["scale"]["name"],
+    }
+    return {what: text for what, text in lines.items() if text}
+
+
+def steps_of(plan: Plan, name: str) -> list[Step]:
+    """All steps that the results of one experiment or published table are made from."""
+    waiting = [step.name for step in plan.steps.values() if name in (step.settings.get(key) for key in OWNER)]
+    found: set[str] = set()
+    while waiting:
+        step = waiting.pop()
+        if step not in found:
+            found.add(step)
+            waiting += plan.steps[step].parents
+    return [step for step in plan.steps.values() if step.name in found]
+
+
+def _data(step: Step) -> str:
+    per_class = step.settings.get("train_per_class")
+    return step.settings["name"] + (f" ({per_class} training images a class)" if per_class else "")
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    return f"{recipe['name']} ({recipe['epochs']} epochs, batches of {recipe['batch_size']})"
+
+
+def _grouped(objectives: list[dict[str, Any]]) -> str:
+    """The objectives by name, each with all values that its settings have."""
+    values: dict[str, dict[str, list[str]]] = {}
+    for objective in objectives:
+        own = values.setdefault(objective["name"], {})
+        for key, value in objective.items():
+            if key not in NOT_SHOWN and str(value) not in own.setdefault(key, []):
+                own[key].append(str(value))
+    shown = {name: "; ".join(f"{key} {', '.join(found)}" for key, found in own.items()) for name, own in values.items()}
+    return ", ".join(f"{name} ({settings})" if settings else name for name, settings in shown.items())
+
+
+def _listed(texts: Any) -> str:
+    return ", ".join(dict.fromkeys(texts))

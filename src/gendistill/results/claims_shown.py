@@ -1,0 +1,64 @@
+"""Claims with their verdicts as text for the report."""
+
+from typing import Any
+
+from gendistill.results.inference import MOST_SEEDS
+
+# A verdict is a word and a sign, so that it needs no colour.
+SIGNS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not tested": "–"}
+
+
+def shown_claims(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each claim with its `sign`, and each of its comparisons as text: see `gendistill.results.claims.judge` for what they hold."""
+    tested = sum(comparison["adjusted_p"] is not None for claim in claims for comparison in claim["comparisons"])
+    return [
+        {**claim, "sign": SIGNS[claim["verdict"]], "comparisons": [_shown(each, tested) for each in claim["comparisons"]]}
+        for claim in claims
+    ]
+
+
+def _shown(comparison: dict[str, Any], tested: int) -> dict[str, Any]:
+    facts = {"Difference": _difference(comparison)}
+    if comparison["adjusted_p"] is not None:
+        facts[f"p after Holm, {tested} comparison{'' if tested == 1 else 's'}"] = _p(comparison["adjusted_p"])
+    facts["n"] = _n(comparison)
+    if comparison["verdict"] == "undecided":
+        facts["Seeds it would take"] = _seeds(comparison)
+    values = [
+        [str(value["seed"]), *("–" if value[side] is None else f"{value[side]:.4g}" for side in ("first", "second"))]
+        for value in comparison["values"]
+    ]
+    metric = comparison["metric"].replace("_pct", " %").replace("_", " ")
+    return {**comparison, "sign": SIGNS[comparison["verdict"]], "metric": metric, "facts": facts, "values": values}
+
+
+def _difference(comparison: dict[str, Any]) -> str:
+    """The difference of means and its interval."""
+    if comparison["low"] is None:
+        return f"{_signed(comparison['difference'])} (no interval from one run)"
+    low, high = _signed(comparison["low"]), _signed(comparison["high"])
+    return f"{_signed(comparison['difference'])}, 95 % interval {low} to {high}"
+
+
+def _n(comparison: dict[str, Any]) -> str:
+    what, of = ("pair", "of the same seed") if comparison["paired"] else ("seed", "on the smaller side")
+    return f"{comparison['n']} {what}{'' if comparison['n'] == 1 else 's'} {of}"
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.4f}" if 0 < abs(number) < 0.1 else f"{number:+.2f}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _seeds(comparison: dict[str, Any]) -> str:
+    """How many seeds one test at 5 % would need to find the difference that was seen with a power of 80 %."""
+    if comparison["n"] < 2:
+        return "unknown: at least two are needed to tell"
+    if not comparison["difference"] or not comparison["sd"]:
+        return "unknown: there is no difference, or no spread"
+    needed = f"{comparison['power_seeds']:,}" if comparison["power_seeds"] else f"more than {MOST_SEEDS:,}"
+    where = "in all" if comparison["paired"] else "on each side"
+    return f"{needed} {where}, if the true difference is the one seen (one test at 5 %, power 80 %)"
