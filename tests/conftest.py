@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.documents import chromium, latex  # noqa: F401
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "environment.yml", "dvc.yaml", "pyproject.toml")
 TINY = """\

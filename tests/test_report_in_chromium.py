@@ -9,7 +9,6 @@ import pytest
 from gendistill.results.paper_report import FILES
 from gendistill.results.wide import Cell, WideTable
 from tests import made_up_report
-from tests.documents import chromium  # noqa: F401
 
 pytestmark = pytest.mark.documents
 PAPER = "tolerant_teachers_table1"
@@ -66,7 +65,7 @@ def results(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def open_page(chromium, results):  # noqa: F811
+def open_page(chromium, results):
     """Opens the report; what it asks for and complains of is in `requests` and `complaints` of the page."""
     contexts = []
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import unicodedata
 import zlib
@@ -14,14 +13,13 @@ import pytest
 
 from gendistill.plan import build_plan
 from gendistill.plan.settings import paper_names
+from gendistill.results.experiment_report import readable
 from gendistill.results.latex import escape, frame_latex, number
 from gendistill.results.macros import macros
 from gendistill.results.paper_report import paper_latex
 from gendistill.results.paper_table import make_paper_table
-from gendistill.results.report import readable
 from gendistill.runtime import Runtime
 
-PACKAGES = ("texlive-latex-base", "texlive-latex-recommended", "poppler-utils")
 ODD = r"a_b 50% #1 & {x} ~ ^ \ | $ < > [y] * -- † ± – — → × ' " + '"é'
 
 
@@ -131,18 +129,6 @@ def made_up(name: str, tmp_path: Path, monkeypatch, changes: tuple[str, ...] = (
         Path("runs", run, "receipt.json").write_text(json.dumps({"metrics": metrics}))
     make_paper_table(step.settings, {"cells": [Path("runs", run) for run in step.inputs["cells"]]}, Path("out"), Runtime())
     return json.loads(Path("out", "table.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def latex() -> str:
-    """The path of pdflatex, installed where it is missing, on Debian as root."""
-    if not all(map(shutil.which, ("pdflatex", "pdftotext"))):
-        if os.geteuid() or not shutil.which("apt-get"):
-            pytest.fail(f"pdflatex and pdftotext must be on the PATH: apt install {' '.join(PACKAGES)}")
-        subprocess.run(["apt-get", "update", "-q"], check=True)
-        own = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "install", "-qy", "--no-install-recommends", *PACKAGES], check=True, env=own)
-    return shutil.which("pdflatex")
 
 
 def compiled(latex: str, folder: Path, body: str, head: str = "") -> str:

@@ -99,10 +99,21 @@ rule report:
         artifacts="results/dvc.yaml",
         generations="results/generations.csv",
         tables=report(
-            expand("results/tables/{name}.{kind}", name=TABLE_NAMES, kind=["csv", "md"]),
+            expand("results/tables/{name}{end}", name=TABLE_NAMES + PAPER_NAMES, end=[".csv", "_runs.csv", ".md", ".tex"]),
             caption="../report/tables.rst",
             category="Tables",
         ),
+        wide=report(
+            expand("results/tables/{name}_wide.csv", name=PAPER_NAMES),
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
+        claims=report(
+            expand("results/tables/{name}.{kind}", name=CLAIMS_NAMES, kind=["csv", "md", "tex"]),
+            caption="../report/claims.rst",
+            category="Claims",
+        ),
+        macros="results/tables/macros.tex",
         # The steps' own files are those that Snakemake's report shows.
         figures=expand("results/figures/{name}.{kind}", name=FIGURE_NAMES, kind=["svg", "pdf", "png"]),
     log:

@@ -8,13 +8,12 @@ from gendistill.plan.step import NETWORKS, Step
 # What of an objective is for the plan only, or its name.
 NOT_SHOWN = ("name", "_target_", "trains", "needs", "temperature_squared")
 DATA = ("dataset", "text")
-# The settings by which a step says whose it is.
-OWNER = ("experiment", "table", "study")
 
 
 def asked(plan: Plan, name: str) -> dict[str, str]:
     """The settings that matter of one experiment or published table, as text by what they are."""
-    steps = steps_of(plan, name)
+    behind = plan.behind(step.name for step in plan.shown(name))
+    steps = [step for step in plan.steps.values() if step.name in behind]
     networks = [step for step in steps if step.kind in NETWORKS]
     settings = plan.settings[name]
     lines = {
@@ -27,18 +26,6 @@ def asked(plan: Plan, name: str) -> dict[str, str]:
         "scale": settings["scale"]["name"],
     }
     return {what: text for what, text in lines.items() if text}
-
-
-def steps_of(plan: Plan, name: str) -> list[Step]:
-    """All steps that the results of one experiment or published table are made from."""
-    waiting = [step.name for step in plan.steps.values() if name in (step.settings.get(key) for key in OWNER)]
-    found: set[str] = set()
-    while waiting:
-        step = waiting.pop()
-        if step not in found:
-            found.add(step)
-            waiting += plan.steps[step].parents
-    return [step for step in plan.steps.values() if step.name in found]
 
 
 def _data(step: Step) -> str:

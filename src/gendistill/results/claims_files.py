@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from gendistill.results.claims_shown import p_text, signed
 from gendistill.results.inference import Comparison
 from gendistill.results.latex import escape
 
@@ -66,7 +67,7 @@ def readable_claims(judged: list[dict[str, Any]]) -> pd.DataFrame:
                     **(said if number == 0 else dict.fromkeys(said, "")),
                     "comparison": f"{each['first']} {each['is']} than {each['second']} ({each['metric']})",
                     "difference": _difference(each),
-                    "p": "–" if each["adjusted_p"] is None else _p(each["adjusted_p"]),
+                    "p": "–" if each["adjusted_p"] is None else p_text(each["adjusted_p"]),
                     "n": str(each["n"]),
                     "seeds": "–" if each["power_seeds"] is None else str(each["power_seeds"]),
                 }
@@ -100,13 +101,5 @@ def _latex(judged: list[dict[str, Any]]) -> str:
 def _difference(comparison: dict[str, Any]) -> str:
     """The difference with its interval; of one run there is none."""
     if comparison["low"] is None:
-        return _signed(comparison["difference"])
-    return f"{_signed(comparison['difference'])} [{_signed(comparison['low'])}, {_signed(comparison['high'])}]"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}" if 0 < abs(value) < 0.1 else f"{value:+.2f}"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+        return signed(comparison["difference"])
+    return f"{signed(comparison['difference'])} [{signed(comparison['low'])}, {signed(comparison['high'])}]"

@@ -20,7 +20,7 @@ def shown_claims(claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _shown(comparison: dict[str, Any], tested: int) -> dict[str, Any]:
     facts = {"Difference": _difference(comparison)}
     if comparison["adjusted_p"] is not None:
-        facts[f"p after Holm, {tested} comparison{'' if tested == 1 else 's'}"] = _p(comparison["adjusted_p"])
+        facts[f"p after Holm, {tested} comparison{'' if tested == 1 else 's'}"] = p_text(comparison["adjusted_p"])
     facts["n"] = _n(comparison)
     if comparison["verdict"] == "undecided":
         facts["Seeds it would take"] = _seeds(comparison)
@@ -35,9 +35,9 @@ def _shown(comparison: dict[str, Any], tested: int) -> dict[str, Any]:
 def _difference(comparison: dict[str, Any]) -> str:
     """The difference of means and its interval."""
     if comparison["low"] is None:
-        return f"{_signed(comparison['difference'])} (no interval from one run)"
-    low, high = _signed(comparison["low"]), _signed(comparison["high"])
-    return f"{_signed(comparison['difference'])}, 95 % interval {low} to {high}"
+        return f"{signed(comparison['difference'])} (no interval from one run)"
+    low, high = signed(comparison["low"]), signed(comparison["high"])
+    return f"{signed(comparison['difference'])}, 95 % interval {low} to {high}"
 
 
 def _n(comparison: dict[str, Any]) -> str:
@@ -45,11 +45,13 @@ def _n(comparison: dict[str, Any]) -> str:
     return f"{comparison['n']} {what}{'' if comparison['n'] == 1 else 's'} {of}"
 
 
-def _signed(number: float) -> str:
+def signed(number: float) -> str:
+    """A difference with its sign, and four decimals where it is small."""
     return f"{number:+.4f}" if 0 < abs(number) < 0.1 else f"{number:+.2f}"
 
 
-def _p(value: float) -> str:
+def p_text(value: float) -> str:
+    """A p-value as text."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 

@@ -138,18 +138,14 @@ def paper_section(content: dict[str, Any]) -> dict[str, Any]:
     """What the report's template shows of a table."""
     table = wide(content)
     name = content["table"]
-    caption = caption_of(content, table)
-    shown = {"id": f"{name}-table", "title": "Published and ours", "caption": caption, "frame": shown_frame(table)}
     return {
         "name": name,
         "description": content["title"],
         "warning": SMOKE if content["scale"] == "smoke" else "",
-        "caption": caption,
+        "caption": caption_of(content, table),
         "wide": table,
-        "tables": [{**shown, "csv": f"tables/{name}.csv"}],
         "notes": table.notes,
         "choices": content["choices"],
-        "csv": f"tables/{name}.csv",
         "files": {what: f"tables/{name}{end}" for what, end in FILES.items()},
     }
 

@@ -10,6 +10,7 @@ from gendistill.files import verified
 from gendistill.plan.plan import Plan
 from gendistill.plan.tables import TABLES
 from gendistill.results.claims import judge
+from gendistill.results.claims_files import claims_files
 from gendistill.results.experiment_report import experiment_files, experiment_section
 from gendistill.results.macros import macros
 from gendistill.results.page import write_page
@@ -49,6 +50,7 @@ def report_files(plan: Plan, command: str, overrides: tuple[str, ...] = ()) -> d
     contents["generations.csv"] = _generations(loaded).to_csv(index=False)
     sections = [experiment_section(content) for content in loaded.values()] + [paper_page(content) for content in printed.values()]
     claims = judge([_content(step.folder, "claims.json") for step in plan.of_kind("claims")])
+    contents |= claims_files(claims)
     contents["report.html"] = write_page(plan, command, overrides, sections, figures, claims)
     return contents
 
