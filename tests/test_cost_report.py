@@ -57,8 +57,8 @@ def test_a_plan_of_which_nothing_is_done(plan):
     networks = [f"ban-gen{k}-seed0" for k in range(3)]
     labels = [f"ban-softlabels{k}-seed0" for k in range(2)]
     statistics = [f"{name}-statistics" for name in networks]
-    # Data set, networks, labels, statistics, two ensembles and the tables.
-    assert (row["networks"], row["steps"], row["done"], row["to fetch"]) == ("3", str(1 + 3 + 2 + 3 + 2 + 1), "0", "0")
+    # Data set, networks, labels, statistics, two ensembles, the tables and five figures.
+    assert (row["networks"], row["steps"], row["done"], row["to fetch"]) == ("3", str(1 + 3 + 2 + 3 + 2 + 1 + 5), "0", "0")
     on_gpu = hours_of(plan, *networks, *labels, *statistics)
     assert float(row["GPU-hours"]) == pytest.approx(on_gpu, abs=0.005)
     assert row["left"] == row["GPU-hours"]
