@@ -1,8 +1,7 @@
 """Whether cost stays flat with experiments, seeds, generations: python -m tests.bench_scale (make bench-scale).
 
 All is measured in a copy of the project, each time in a process of its own unless said otherwise. Experiments have the demo's
-shape and each another learning rate, so they share no network. Receipts are made up. The figure of an experiment, which takes
-the same however many there are, is left out of the time of tables.
+shape and each another learning rate, so they share no network. Receipts are made up.
 """
 
 import argparse
@@ -41,13 +40,13 @@ WRITE = """
 import json, sys
 from pathlib import Path
 from gendistill.plan import build_plan, read_choice
-from gendistill.plan.step import OUTPUTS
+from gendistill.plan.step import OUTPUTS, SHOWN
 
 NAMES = ("test_error_pct", "best_epoch_test_error_pct", "train_error_pct", "mean_member_test_error_pct",
     "train_accuracy_pct", "test_accuracy_pct", *(f"confidence_top{k}_pct" for k in range(1, 5)))
 for number, step in enumerate(build_plan(*read_choice(json.loads(sys.argv[1]))).steps.values()):
     folder = Path(step.folder)
-    if step.kind != "tables" and not folder.exists():
+    if step.kind not in SHOWN and not folder.exists():
         folder.mkdir(parents=True)
         outputs = {name: {"sha256": "0" * 64, "bytes": 1000} for name in OUTPUTS[step.kind]}
         metrics = {name: number % 89 / 10 for name in NAMES}
@@ -60,16 +59,15 @@ from pathlib import Path
 from gendistill.cost.used import used
 from gendistill.files import read_receipt
 from gendistill.plan import build_plan, read_choice
+from gendistill.plan.step import SHOWN
 from gendistill.results import tables
 
 plan = build_plan(*read_choice(json.loads(sys.argv[1])))
-found, clock = {"receipts": len(plan.steps) - len(plan.of_kind("tables"))}, time.monotonic()
+found, clock = {"receipts": len(plan.steps) - len(plan.shown())}, time.monotonic()
 for step in plan.steps.values():
-    if step.kind != "tables":
+    if step.kind not in SHOWN:
         read_receipt(Path(step.folder))
 found["read"] = time.monotonic() - clock
-draw = {name: getattr(tables, name) for name in ("draw_by_generation", "to_svg", "to_png")}
-vars(tables).update({name: lambda *_: b"" for name in draw})
 # Linux counts the peak of memory anew.
 Path("/proc/self/clear_refs").write_text("5")
 clock, before = time.monotonic(), used()["memory_mb"]
@@ -77,10 +75,6 @@ for step in plan.of_kind("tables"):
     Path(step.folder).mkdir(parents=True, exist_ok=True)
     tables.make_tables(step.settings, {}, Path(step.folder), None)
 found |= {"tables": time.monotonic() - clock, "memory_mb": used()["memory_mb"] - before}
-vars(tables).update(draw)
-clock = time.monotonic()
-tables.make_tables(step.settings, {}, Path(step.folder), None)
-found["one"] = time.monotonic() - clock
 print("ANSWER", json.dumps(found))
 """
 # The command of a step, whose own work is left out.
@@ -241,7 +235,7 @@ def measure_tables(checkout: Checkout, given: argparse.Namespace) -> Rows:
 
 
 def table_times(checkout: Checkout, choice: Any, name: str) -> Times:
-    """Of one process: reading, the tables of all experiments without their figures, then those of one with it."""
+    """Of one process: reading, then the tables of all experiments."""
     ask(checkout, WRITE, choice)
     own = medians([ask(checkout, TABLES, choice) for _ in range(1 if "1,000" in name else 3)])
     return {
@@ -251,7 +245,6 @@ def table_times(checkout: Checkout, choice: Any, name: str) -> Times:
         "tables, s": own["tables"],
         "tables, us a receipt": 1e6 * own["tables"] / own["receipts"],
         "memory of tables, MB": own["memory_mb"],
-        "one experiment and its figure, s": own["one"],
     }
 
 
