@@ -39,9 +39,10 @@ def claims(study: str, scale: str = "full") -> dict[str, Any]:
         values = [{"seed": seed, "first": first[seed], "second": second[seed]} for seed in first]
         labels = {"metric": "test_error_pct", "first": "ban generation 1", "is": "lower", "second": "ban generation 0"}
         tests[name] = {**labels, "values": values, **asdict(compare_values(first, second))}
-    told = {"says": "A student beats its teacher.", "source": "BAN, Table 2"}
-    own = [{"name": name, **told, "not_tested": "", "comparisons": [test]} for name, test in tests.items()]
-    own.append({"name": "both", **told, "not_tested": "", "comparisons": [tests["reproduced"], tests["contradicted"]]})
+    told = {"says": "A student beats its teacher.", "source": "BAN, Table 2", "not_tested": ""}
+    own = [{"name": name, **told, "comparisons": [test]} for name, test in tests.items()]
+    own.append({"name": "both", **told, "comparisons": [tests["reproduced"], tests["contradicted"]]})
+    own.append({"name": "absent", **told, "not_tested": "it has no such row", "comparisons": []})
     return {"study": study, "scale": scale, "claims": own}
 
 

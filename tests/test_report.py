@@ -89,13 +89,10 @@ def test_every_link_leads_somewhere_and_nothing_comes_from_outside(report, page)
     assert len(inside) > 50 and set(inside) <= set(page.ids)
     assert all((report[0] / "results" / file).is_file() for file in files)
     # Receipts of networks, ensembles, transfers and statistics; CSV files; figures.
-    assert {file.split("/")[2] for file in files if file.startswith("../runs/")} >= {
-        "patriarch",
-        "generation",
-        "ensemble",
-        "transfer",
-    }
-    assert {"figures/demo_lines.pdf", f"tables/{PAPER}.csv", "tables/demo_error_runs.csv", "index.json"} <= files
+    kinds = {file.split("/")[2] for file in files if file.startswith("../runs/")}
+    assert kinds >= {"patriarch", "generation", "ensemble", "transfer"}
+    tables = {f"tables/{name}" for name in (f"{PAPER}.csv", f"{PAPER}_runs.csv", "demo_error.tex", "claims.csv", "claims.md")}
+    assert tables | {"figures/demo_lines.pdf", "index.json", "params.yaml"} <= files
     assert page.sources == [] and page.open == []
     assert not re.search(r"https?://(?!www\.w3\.org/(2000/svg|1999/xlink))|@import|url\((?!#)", report[2])
     assert page.tags.count("link") == 1 and '<link rel="icon" href="data:,">' in report[2]
@@ -134,8 +131,10 @@ def test_claims_come_first_each_with_its_numbers(report, page):
     needed = made_up_report.claims("demo")["claims"][2]["comparisons"][0]["power_seeds"]
     assert f"Seeds it would take {needed} in all" in said["undecided"]
     assert "Seeds it would take" not in said["reproduced"]
+    absent = words(page.text["claim-demo-absent"])
+    assert absent.startswith("– not tested") and absent.endswith("Not tested on demo: it has no such row.")
     assert "Difference -0.20 (no interval from one run)" in said["single"] and "at least two are needed" in said["single"]
-    assert "10 claims tested: 2 reproduced (✓), 4 contradicted (✗), 4 undecided (?)." in words(page.whole)
+    assert "12 claims: 2 reproduced (✓), 4 contradicted (✗), 4 undecided (?), 2 not tested (–)." in words(page.whole)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +172,7 @@ def test_without_claims_and_figures_the_report_is_whole(report, tmp_path, monkey
             del plan.steps[step.name]
     plan.roles = {role: name for role, name in plan.roles.items() if name in plan.steps}
     page = Page(made_up_report.write_report(plan))
+    assert not Path("results/tables/claims.csv").exists()
     assert "claims" not in page.ids and "claim" not in words(page.whole) and page.open == []
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
     assert len(page.names) == 1

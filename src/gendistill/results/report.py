@@ -21,7 +21,7 @@ FIGURE_KINDS = ("svg", "pdf", "png")
 
 
 def report_files(plan: Plan, command: str, overrides: tuple[str, ...] = ()) -> dict[str, str | bytes]:
-    """The files of `results/` that show the tables of a plan: index, metrics, tables, figures, and `report.html`.
+    """The files of `results/` that show the tables of a plan: index, metrics, tables, claims, figures, and `report.html`.
 
     Args:
         plan: of finished steps.
