@@ -99,16 +99,16 @@ def add_standard_evaluations(
             for target in targets:
                 step = add_transfer(study, role, network, target)
                 cell("transfer", step, lineage=key, generation=k, target=target.settings["name"], seed=seed)
+        # Of the students, and with the patriarch: of each size, to see what one more network gives.
         for first in (1, 0):
-            if last - first >= 1:
-                step = add_ensemble(study, key, f"gen{first}to{last}", networks[first:], seed)
-                size, members = last + 1 - first, f"gen{first}to{last}"
-                cell("ensembles", step, lineage=key, members=members, size=size, networks_trained=last + 1, seed=seed)
-    sizes = {size for networks in grown.values() for size in (len(networks) - 1, len(networks)) if size >= 2}
+            for end in range(first + 1, last + 1):
+                members, size = f"gen{first}to{end}", end + 1 - first
+                step = add_ensemble(study, key, members, networks[first : end + 1], seed)
+                cell("ensembles", step, lineage=key, members=members, size=size, networks_trained=end + 1, seed=seed)
     for seed, networks in scratch.items():
         for member, network in enumerate(networks):
             cell("error", network, lineage="scratch", generation=0, member=member, seed=seed)
-        for size in sorted(sizes & set(range(2, len(networks) + 1)) | {len(networks)} - {1}):
+        for size in range(2, len(networks) + 1):
             step = add_ensemble(study, "scratch", f"net0to{size - 1}", networks[:size], seed)
             cell("ensembles", step, lineage="scratch", members=f"net0to{size - 1}", size=size, networks_trained=size, seed=seed)
     return cells

@@ -9,8 +9,8 @@ from gendistill.results.figures.style import COLOURS, Cell, Points, grouped, n_o
 
 KINDS = {
     "network": ("one network of a generation", {"color": COLOURS[0], "marker": "o", "linestyle": ":", "markerfacecolor": "white"}),
-    "students": ("ensemble of its students", {"color": COLOURS[1], "marker": "^", "linestyle": "none"}),
-    "lineage": ("ensemble with the patriarch", {"color": COLOURS[1], "marker": "D", "linestyle": "none"}),
+    "students": ("ensemble of its students", {"color": COLOURS[1], "marker": "^", "linestyle": "-."}),
+    "lineage": ("ensemble with the patriarch", {"color": COLOURS[1], "marker": "D", "linestyle": "-"}),
     "scratch": ("ensemble from scratch", {"color": COLOURS[2], "marker": "s", "linestyle": "--"}),
 }
 
