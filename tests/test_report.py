@@ -140,9 +140,9 @@ def test_claims_come_first_each_with_its_numbers(report, page):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({}, "7 in all, if the true difference is the one seen"),
-        ({"paired": False}, "7 on each side, if"),
-        ({"power_seeds": None}, "more than 1,000 in all, if"),
+        ({}, "7 in all"),
+        ({"paired": False}, "7 on each side"),
+        ({"power_seeds": None}, "more than 1,000 in all"),
         ({"power_seeds": None, "sd": 0.0}, "unknown: there is no difference, or no spread"),
         ({"power_seeds": None, "difference": 0.0}, "unknown: there is no difference, or no spread"),
         ({"power_seeds": None, "n": 1, "sd": None}, "unknown: at least two"),
@@ -203,7 +203,7 @@ def test_a_mean_leads_to_its_runs_and_provenance_finds_the_same(report, page):
 
 def test_every_command_of_the_report_names_one_row(report):
     commands = re.findall(r"<code>(gendistill provenance .*?)</code>", report[2].replace("&#39;", "'"))
-    assert len(commands) == 8 + 7 + 7 + 7 + 30
+    assert len(commands) == 8 + 11 + 7 + 7 + 30
     for command in commands:
         assert find_row(shlex.split(command)[2]).runs
 
@@ -351,3 +351,19 @@ def test_the_graph_of_steps(names):
 
 def test_the_same_results_give_the_same_bytes(report):
     assert made_up_report.write_report(report[1], OVERRIDES) == report[2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"n": 2}, "a verdict needs 3 seeds"),
+        ({"n": 1, "low": None, "high": None}, "a verdict needs 3 seeds"),
+        ({"low": -0.1, "high": 0.3}, "the interval includes zero"),
+        ({"low": 0.1, "high": 0.3}, "p is not below 0.05"),
+    ],
+)
+def test_why_a_claim_is_undecided(changes, told):
+    (test,) = made_up_report.claims("demo")["claims"][2]["comparisons"]
+    own = {**test, "adjusted_p": 0.5, "verdict": "undecided", **changes}
+    (claim,) = shown_claims([{"verdict": "undecided", "comparisons": [own]}])
+    assert claim["comparisons"][0]["facts"]["Undecided because"] == told

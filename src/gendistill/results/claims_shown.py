@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gendistill.results.inference import MOST_SEEDS
+from gendistill.results.inference import FEWEST, MOST_SEEDS
 
 # A verdict is a word and a sign, so that it needs no colour.
 SIGNS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not tested": "–"}
@@ -23,6 +23,7 @@ def _shown(comparison: dict[str, Any], tested: int) -> dict[str, Any]:
         facts[f"p after Holm, {tested} comparison{'' if tested == 1 else 's'}"] = p_text(comparison["adjusted_p"])
     facts["n"] = _n(comparison)
     if comparison["verdict"] == "undecided":
+        facts["Undecided because"] = _why(comparison)
         facts["Seeds it would take"] = _seeds(comparison)
     values = [
         [str(value["seed"]), *("–" if value[side] is None else f"{value[side]:.4g}" for side in ("first", "second"))]
@@ -55,6 +56,13 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def _why(comparison: dict[str, Any]) -> str:
+    """Why there is no verdict on a comparison."""
+    if comparison["n"] < FEWEST or comparison["low"] is None:
+        return f"a verdict needs {FEWEST} seeds"
+    return "the interval includes zero" if comparison["low"] <= 0 <= comparison["high"] else "p is not below 0.05"
+
+
 def _seeds(comparison: dict[str, Any]) -> str:
     """How many seeds one test at 5 % would need to find the difference that was seen with a power of 80 %."""
     if comparison["n"] < 2:
@@ -63,4 +71,4 @@ def _seeds(comparison: dict[str, Any]) -> str:
         return "unknown: there is no difference, or no spread"
     needed = f"{comparison['power_seeds']:,}" if comparison["power_seeds"] else f"more than {MOST_SEEDS:,}"
     where = "in all" if comparison["paired"] else "on each side"
-    return f"{needed} {where}, if the true difference is the one seen (one test at 5 %, power 80 %)"
+    return f"{needed} {where}"

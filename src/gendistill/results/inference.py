@@ -219,7 +219,7 @@ def _needed(comparison: Comparison) -> str:
 
 def _number(value: float, comparison: Comparison) -> str:
     """A value with as many decimals as the difference has need of."""
-    return f"{value:.2f}" if abs(comparison.difference) >= 0.1 else f"{value:.4g}"
+    return f"{value:.2f}" if abs(comparison.difference) >= 0.1 else f"{value:.4f}"
 
 
 def p_text(value: float) -> str:

@@ -11,6 +11,9 @@ from gendistill.results.claims_shown import SIGNS, shown_claims
 from gendistill.results.costs import cost, environments, receipts_of
 from gendistill.results.graph import draw_graph, graph_of, told
 
+# Pixels a point, so that what is 8 points high in print can be read on a screen; of a broader drawing a phone shows a part.
+SCREEN, BROAD = 1.6, 450
+
 
 def write_page(
     plan: Plan,
@@ -70,6 +73,10 @@ def inline_svg(text: str, prefix: str, alt: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", svg)
+    if drawn := re.match(r'<svg[^>]*? width="([\d.]+)pt" height="([\d.]+)pt"', svg):
+        width, height = (SCREEN * float(points) for points in drawn.groups())
+        size = f'width="{width:.0f}" height="{height:.0f}"' + (' class="broad"' if width > BROAD else "")
+        svg = svg.replace(f'width="{drawn[1]}pt" height="{drawn[2]}pt"', size, 1)
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
 
 
