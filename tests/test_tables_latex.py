@@ -72,7 +72,7 @@ def defined(text: str) -> dict[str, list[str]]:
 
 
 def test_macros_are_named_as_cells_of_provenance():
-    cells = defined(macros([study()], []))
+    cells = defined(macros([study()], [], []))
     assert cells == {
         "demo_error:ban/3": [r"5.12 \ensuremath{\pm} 0.25", "5.12", "0.25", "3", "", ""],
         "demo_error:ban/3:train_error_pct": [r"0.50 \ensuremath{\pm} 0.12", "0.50", "0.12", "3", "", ""],
@@ -80,13 +80,13 @@ def test_macros_are_named_as_cells_of_provenance():
 
 
 def test_a_macro_of_one_run_says_so():
-    cells = defined(macros([study(n=1, test_error_pct_sd=None)], []))
+    cells = defined(macros([study(n=1, test_error_pct_sd=None)], [], []))
     assert cells["demo_error:ban/3"] == ["5.12 (one run)", "5.12", "", "1", "", ""]
 
 
 def test_macros_of_a_published_table_have_its_numbers(tmp_path, monkeypatch):
     content = made_up("efficacy_table5", tmp_path, monkeypatch)
-    cells = defined(macros([], [content]))
+    cells = defined(macros([], [content], []))
     assert list(cells) == [f"efficacy_table5:{n}" for n in range(1, 8)]
     row = content["rows"][2]
     text, mean, sd, n, published, difference = cells["efficacy_table5:3"]
@@ -224,7 +224,7 @@ Math $d = \gendistill[difference]{efficacy_table5:3}$. \textbf{Bold \gendistill[
 @pytest.mark.documents
 def test_macros_print_their_numbers_in_text_tables_headings_and_captions(latex, tmp_path, monkeypatch):
     content = made_up("efficacy_table5", tmp_path, monkeypatch)
-    (tmp_path / "macros.tex").write_text(macros([study()], [content]))
+    (tmp_path / "macros.tex").write_text(macros([study()], [content], []))
     text = re.sub(r"\s+", " ", compiled(latex, tmp_path, MACROS, r"\input{macros.tex}"))
     row = content["rows"][2]
     difference = f"{row['difference']:+.2f}".replace("-", "−")
@@ -244,7 +244,7 @@ def test_macros_print_their_numbers_in_text_tables_headings_and_captions(latex, 
     ],
 )
 def test_a_macro_that_has_no_value_stops_latex(latex, tmp_path, body, message):
-    (tmp_path / "macros.tex").write_text(macros([study()], []))
+    (tmp_path / "macros.tex").write_text(macros([study()], [], []))
     source = f"\\documentclass{{article}}\\input{{macros.tex}}\\begin{{document}}{body}\\end{{document}}"
     (tmp_path / "all.tex").write_text(source)
     command = [latex, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]

@@ -1,5 +1,6 @@
 """The verdicts on claims as files: CSV with all numbers, and Markdown and LaTeX to read."""
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -92,8 +93,9 @@ def _latex(judged: list[dict[str, Any]]) -> str:
         lines.append(f"\\multicolumn{{5}}{{@{{}}p{{0.97\\textwidth}}}}{{{said}}} \\\\*")
         own = readable_claims([claim])
         for number, row in enumerate(own.itertuples(index=False), start=1):
-            cells = [row.comparison, row.difference, row.p, row.n, row.seeds]
-            lines.append(" & ".join(map(escape, cells)) + (r" \\" if number == len(own) else r" \\*"))
+            comparison, difference, *others = map(escape, (row.comparison, row.difference, row.p, row.n, row.seeds))
+            difference = re.sub(r"[+-](?=\d)", r"\\ensuremath{\g<0>}", difference)
+            lines.append(" & ".join([comparison, difference, *others]) + (r" \\" if number == len(own) else r" \\*"))
         lines.append(r"\addlinespace")
     return "\n".join([*lines, r"\end{longtable}\par}", ""])
 

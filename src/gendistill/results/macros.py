@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gendistill.plan.tables import TABLES
+from gendistill.results.claims_shown import signed
 from gendistill.results.latex import escape, number
 from gendistill.results.wide import digits, ours
 
@@ -13,6 +14,7 @@ HEAD = r"""% Single numbers of the results, for the text of a paper:
 %   \gendistill{demo_error:ban/3}               mean and standard deviation of the table's first metric
 %   \gendistill{demo_error:ban/3:train_error_pct}    of another
 %   \gendistill{efficacy_table4:2}              row 2 of a published table
+%   \gendistill{claim:NAME}                     the verdict on a claim
 %   \gendistill[mean]{...}                      one part: mean, sd, n, published or difference
 % gendistill provenance CELL, without the metric, tells where a number comes from.
 \makeatletter
@@ -44,7 +46,7 @@ HEAD = r"""% Single numbers of the results, for the text of a paper:
 """
 
 
-def macros(studies: list[dict[str, Any]], published: list[dict[str, Any]]) -> str:
+def macros(studies: list[dict[str, Any]], published: list[dict[str, Any]], judged: list[dict[str, Any]]) -> str:
     r"""The file that defines `\gendistill`.
 
     A cell is named as for `gendistill provenance`: TABLE:LABELS, or TABLE:NUMBER in a published table. Of an experiment's
@@ -53,8 +55,10 @@ def macros(studies: list[dict[str, Any]], published: list[dict[str, Any]]) -> st
     Args:
         studies: the contents of the experiments' `tables.json`.
         published: those of the published tables' `table.json`.
+        judged: the claims with their verdicts, as `gendistill.results.claims.judge` gives them.
     """
     cells = [cell for content in studies for cell in _own(content)] + [cell for content in published for cell in _printed(content)]
+    cells += [_judged(claim) for claim in judged]
     lines = [f"\\gendistill@cell{{{name}}}{{{''.join(f'{{{value}}}' for value in values)}}}" for name, values in cells]
     return HEAD + "\n".join([*lines, r"\makeatother"]) + "\n"
 
@@ -87,3 +91,12 @@ def _printed(content: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
             values = [escape(text), f"{row['ours']:.{places}f}", sd, str(row["n"])]
             difference = "" if row["difference"] is None else number(f"{row['difference']:+.{places}f}")
         yield f"{content['table']}:{n}", [*values, escape(f"{row['published']}{spread}"), difference]
+
+
+def _judged(claim: dict[str, Any]) -> tuple[str, list[str]]:
+    """The verdict on a claim; of one comparison also its n and difference."""
+    n = difference = ""
+    if len(claim["comparisons"]) == 1:
+        (each,) = claim["comparisons"]
+        n, difference = str(each["n"]), number(signed(each["difference"]))
+    return f"claim:{claim['name']}", [escape(claim["verdict"]), "", "", n, "", difference]

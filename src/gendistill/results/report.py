@@ -41,7 +41,6 @@ def report_files(plan: Plan, command: str, overrides: tuple[str, ...] = ()) -> d
         contents |= experiment_files(content)
     for content in printed.values():
         contents |= paper_files(content)
-    contents["tables/macros.tex"] = macros(list(loaded.values()), list(printed.values()))
     figures = _figures(plan)
     for figure in figures:
         contents |= {f"figures/{figure['study']}_{figure['figure']}.{kind}": figure["files"][kind] for kind in figure["files"]}
@@ -51,6 +50,7 @@ def report_files(plan: Plan, command: str, overrides: tuple[str, ...] = ()) -> d
     sections = [experiment_section(content) for content in loaded.values()] + [paper_page(content) for content in printed.values()]
     claims = judge([_content(step.folder, "claims.json") for step in plan.of_kind("claims")])
     contents |= claims_files(claims)
+    contents["tables/macros.tex"] = macros(list(loaded.values()), list(printed.values()), claims)
     contents["report.html"] = write_page(plan, command, overrides, sections, figures, claims)
     return contents
 
