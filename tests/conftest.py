@@ -36,6 +36,7 @@ objective:
   lambda: [0.6, 0.6, 0.6, 0.6, 0.6]
 lineages:
   line: {}
+figures: [error_by_generation]
 """
 # About 15 s of training, with a checkpoint each epoch.
 LONG_TRAINING = """\

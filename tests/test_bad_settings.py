@@ -141,7 +141,7 @@ def test_a_gpu_that_is_not_there(project, monkeypatch):
 def test_a_folder_needs_an_image_size(project):
     for split in ("train", "test"):
         (project / "images" / split / "a").mkdir(parents=True)
-        shutil.copy(next(project.glob("runs/tables/*/*.png")), project / "images" / split / "a")
+        shutil.copy(next(project.glob("runs/figure/*/*.png")), project / "images" / split / "a")
     done = specs_of(project, "tiny", "dataset=folder", "dataset.path=images", "dataset.image_size=null")
     if done.returncode == 0:
         done = run_step(project, "dataset", json.loads(done.stdout)["dataset"])

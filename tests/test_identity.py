@@ -32,7 +32,7 @@ def test_lambda_of_generation_3_rebuilds_generations_3_to_5_and_what_reads_them(
     assert generation_numbers(n for n in new if n.startswith("generation/")) == [3, 4, 5]
     kinds = sorted(name.split("/")[0] for name in new)
     # Soft labels of generations 3 and 4 are read by 4 and 5; those of 2 are there already.
-    assert kinds == sorted(["generation", "statistics"] * 3 + ["softlabels"] * 2 + ["ensemble"] * 2 + ["tables"])
+    assert kinds == sorted(["generation", "statistics"] * 3 + ["softlabels"] * 2 + ["ensemble"] * 6 + ["figure", "tables"])
     assert generation_numbers(n for n in new if n.startswith("statistics/")) == [3, 4, 5]
     assert before <= finished.steps()
 
@@ -81,7 +81,7 @@ def test_an_edited_objective_rebuilds_its_users_only(finished):
     # The patriarch, trained by cross-entropy, and its soft labels stay.
     finished.edit("src/gendistill/objectives/tolerant.py", "temperature**2 * divergence", "temperature**2 * 1.5 * divergence")
     counts = planned(finished)
-    assert counts == {"generation": 5, "softlabels": 4, "ensemble": 2, "statistics": 5, "tables": 1, "report": 1}
+    assert counts == {"generation": 5, "softlabels": 4, "ensemble": 9, "statistics": 5, "figure": 1, "tables": 1, "report": 1}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_two_experiments_share_their_patriarch(finished):
     before = finished.steps()
     finished.snakemake(experiments="tiny,other")
     new = sorted(name.split("/")[0] for name in finished.steps() - before)
-    assert new == ["ensemble", "generation", "statistics", "tables"]
+    assert new == ["ensemble", "figure", "generation", "statistics", "tables"]
 
 
 def test_a_name_changes_nothing_but_the_data_do(finished):

@@ -134,7 +134,7 @@ def test_text_and_images_do_not_mix(overrides, parts):
 def test_a_study_of_text_has_steps_of_its_own():
     plan = build_plan(["cifar100_short"], (*ONE, *FOR_TEXT, "~recipe.evaluate_every"))
     kinds = {step.kind for step in plan.steps.values()}
-    assert kinds == {"text", "language_patriarch", "language_softlabels", "language_generation", "tables"}
+    assert kinds == {"text", "language_patriarch", "language_softlabels", "language_generation", "tables", "figure"}
     (tables,) = plan.of_kind("tables")
     assert tables.settings["tables"] == ["perplexity"]
 

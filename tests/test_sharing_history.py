@@ -44,6 +44,7 @@ def test_unused_lists_what_nothing_names_and_removes_it_only_when_told_to(author
         "dataset",
         "ensemble",
         "ensemble",
+        "figure",
         "generation",
         "statistics",
         "tables",
@@ -62,7 +63,7 @@ def test_unused_lists_what_nothing_names_and_removes_it_only_when_told_to(author
     with open(author.folder / generation / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         said = author.run("gendistill", "unused", "--remove").stdout
-    assert "5 runs removed" in said and "1 are being worked on" in said
+    assert "6 runs removed" in said and "1 are being worked on" in said
     assert {f"runs/{name}" for name in author.steps()} == folders - unused | {generation}
     assert (author.folder / generation / "model.safetensors").exists()
     assert author.planned() == {}

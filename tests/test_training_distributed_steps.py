@@ -83,7 +83,8 @@ def test_a_step_for_one_process_refuses_two(folder):
     # torchrun itself ends with 1.
     messages = finish(start(folder, "text", before=TORCHRUN, kind="dataset"), 1)
     explained = "torchrun started 2 processes: a step dataset is done by one process: start it without torchrun."
-    assert messages.count(explained) == 2 and "runtime.processes" not in messages
+    # It may stop the other before that has said so too.
+    assert explained in messages and "runtime.processes" not in messages
     assert not (folder / "runs/dataset/text").exists()
 
 

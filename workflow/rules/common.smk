@@ -31,7 +31,7 @@ def reads_of(step):
 def takes_part(path):
     """Whether the rule that makes a file takes part in the run. Where large files of a step are fetched, its own rule does not."""
     folder, _, file = path.rpartition("/")
-    if file == "receipt.json" and is_fetched(folder.removeprefix("runs/")):
+    if file not in LARGE and is_fetched(folder.removeprefix("runs/")):
         return False
     return WHOLE or forced() or not Path(path).exists()
 

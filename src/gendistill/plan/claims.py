@@ -3,8 +3,6 @@
 The files in `config/claims/` state them; the setting `claims` of a study names those that are tested on it.
 """
 
-import functools
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -30,15 +28,8 @@ def read_claims() -> dict[str, Settings]:
     Raises:
         SettingError: a file is no YAML, a claim lacks a part or has one that is unknown, or two have one name.
     """
-    paths = sorted((CONFIG / "claims").glob("*.yaml"))
-    return _read(tuple((path, path.stat().st_mtime_ns) for path in paths))
-
-
-@functools.cache
-def _read(files: tuple[tuple[Path, int], ...]) -> dict[str, Settings]:
-    """The claims of files, with the times of their last changes; a plan of many studies asks for the same ones each time."""
     claims: dict[str, Settings] = {}
-    for path, _ in files:
+    for path in sorted((CONFIG / "claims").glob("*.yaml")):
         shown = str(path.relative_to(CONFIG.parent))
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -68,7 +59,7 @@ def add_claims(study: Study, settings: dict[str, Any]) -> None:
     """
     if not study.settings["claims"]:
         return
-    known = read_claims()
+    study.plan.claims = known = study.plan.claims or read_claims()
     claims, steps = [], {}
     for name in study.settings["claims"]:
         if name not in known:

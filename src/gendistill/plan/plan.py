@@ -18,6 +18,7 @@ class Plan:
         roles: for each readable name, such as `demo-ban-gen3-seed0`, the name of its step.
         settings: the composed settings of each experiment.
         datasets: the steps of data sets by their settings, so that no folder of images is looked through twice.
+        claims: all that `config/claims/` states, once a study names some, so that it is read once.
         runtime: the settings `runtime` of each step that computes with networks; they change no id, and results by rounding only.
     """
 
@@ -25,6 +26,7 @@ class Plan:
     roles: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Settings] = field(default_factory=dict)
     datasets: dict[str, Step] = field(default_factory=dict)
+    claims: dict[str, Settings] = field(default_factory=dict)
     runtime: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, role: str, step: Step, runtime: dict[str, Any] | None = None) -> Step:
