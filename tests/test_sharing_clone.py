@@ -126,7 +126,7 @@ def test_a_change_of_generation_3_is_trained_shared_and_set_back(author, bob):
     new = bob.steps() - before
     assert generations_of([name for name in new if name.startswith("generation/")]) == [3, 4, 5]
     kinds = sorted(name.partition("/")[0] for name in new)
-    assert kinds == ["ensemble"] * 2 + ["generation"] * 3 + ["softlabels"] * 2 + ["statistics"] * 3 + ["tables"]
+    assert kinds == ["ensemble"] * 6 + ["figure"] + ["generation"] * 3 + ["softlabels"] * 2 + ["statistics"] * 3 + ["tables"]
     fetched = {path for path in bob.large_files() if path.removeprefix("runs/").rpartition("/")[0] not in new}
     assert {path for path in fetched if not path.endswith(".npy")} == old
     bob.share()
