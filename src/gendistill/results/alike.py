@@ -1,18 +1,19 @@
 """Which runs may be averaged: those of one recipe, that differ by their seed only, one for each seed."""
 
 import functools
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from gendistill.errors import UserError
 from gendistill.files import read_receipt
-from gendistill.plan.canonical import digest
 
 # What tells runs apart that are otherwise alike; names change nothing.
 OWN = ("seed", "member", "name")
 ABSENT = "not set"
+INPUT = "input "
+# Numbers of recipes, in the order in which they were met.
+_NUMBERS: dict[frozenset[tuple[str, Any]], int] = {}
 
 
 def check_seeds(row: str, seeds: Iterable[int], expected: Iterable[int]) -> None:
@@ -61,21 +62,25 @@ def check_alike(steps: dict[int, list[str]], where: str) -> None:
 def _difference(one: str, other: str) -> str:
     """The first setting in which two runs, or what they were made from, differ; empty if none does."""
     a, b = _recipe(one), _recipe(other)
-    if digest(a) == digest(b):
+    if a == b:
         return ""
     key = next(key for key in sorted(a.keys() | b.keys()) if a.get(key, ABSENT) != b.get(key, ABSENT))
-    if isinstance(a.get(key), list) and isinstance(b.get(key), list) and len(a[key]) == len(b[key]):
-        return next(_difference(x, y) for x, y in zip(_read(one, key), _read(other, key), strict=True) if _difference(x, y))
+    if key.startswith(INPUT) and len(a.get(key, ())) == len(b.get(key, ())):
+        return next(found for x, y in zip(_read(one, key), _read(other, key), strict=True) if (found := _difference(x, y)))
     return f"{key} = {a.get(key, ABSENT)} in runs/{one} and {b.get(key, ABSENT)} in runs/{other}"
 
 
 def _recipe(step: str) -> dict[str, Any]:
-    """What a run is made from, without seeds: each setting by dotted name, code hashes, and a hash of each step that it read.
+    """What a run is made from, without seeds: each setting by dotted name, code hashes, and for each step that it read a number.
 
-    Of a run whose receipt is not here nothing is known.
+    Runs are alike, through all that they were made from, if these are equal. Of one whose receipt is not here nothing is known.
     """
     path = Path("runs", step, "receipt.json").absolute()
-    return _recipe_at(path, path.stat().st_mtime_ns) if path.exists() else {}
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return {}
+    return _recipe_at(path, changed)
 
 
 @functools.cache
@@ -83,14 +88,17 @@ def _recipe_at(path: Path, changed: int) -> dict[str, Any]:
     spec = read_receipt(path.parent).get("spec", {})
     found = {"kind": spec.get("kind"), **{f"code of {module}": own for module, own in spec.get("code", {}).items()}}
     found |= _dotted(spec.get("settings", {}))
-    return found | {
-        f"input {role}": [digest(_recipe(name)) for name in _names(names)] for role, names in spec.get("inputs", {}).items()
-    }
+    return found | {f"{INPUT}{role}": tuple(map(_number, _names(names))) for role, names in spec.get("inputs", {}).items()}
+
+
+def _number(step: str) -> int:
+    """A number that runs have in common if they are alike."""
+    return _NUMBERS.setdefault(frozenset(_recipe(step).items()), len(_NUMBERS))
 
 
 def _read(step: str, key: str) -> list[str]:
     """The steps that a run read in the role that `key` names."""
-    return _names(read_receipt(Path("runs", step))["spec"]["inputs"][key.removeprefix("input ")])
+    return _names(read_receipt(Path("runs", step))["spec"]["inputs"][key.removeprefix(INPUT)])
 
 
 def _names(names: str | list[str]) -> list[str]:
@@ -105,5 +113,6 @@ def _dotted(settings: dict[str, Any]) -> dict[str, str]:
         if isinstance(value, dict):
             flat |= {f"{key}.{inner}": v for inner, v in _dotted(value).items()}
         else:
-            flat[key] = json.dumps(value)
+            # Text tells 1 from 1.0 and true, and a list can be compared.
+            flat[key] = repr(value)
     return flat
