@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -102,15 +103,9 @@ def test_a_claim_on_rows_that_the_study_does_not_have_is_not_tested(monkeypatch,
 
 def test_a_claim_on_printed_rows_that_are_not_run_is_not_tested(monkeypatch, tmp_path):
     settings = copy.deepcopy(compose_experiment(NAME))
-    test = {**PRINTED, "first": {"generation": 9}}
-    plan = planned(monkeypatch, tmp_path, [test], NAME, settings)
-    assert plan.of_kind("claims")[0].settings["claims"][0]["not_tested"].endswith("no row of the table is so")
     settings["table"]["cells"] = [{"for": {"generation": [0, 1, 2, 3]}, "is": {"lineage": "ban"}}]
     settings["table"]["not_run"] = [{"for": {"generation": 4}, "why": "a test"}]
-    plan = Plan()
-    claims_file = tmp_path / "config/claims/own.yaml"
-    claims_file.write_text(claims_file.read_text().replace('"generation": 9', '"generation": 4'))
-    add_experiment(plan, NAME, {**settings, "claims": ["better"]})
+    plan = planned(monkeypatch, tmp_path, [{**PRINTED, "first": {"generation": 4}}], NAME, settings)
     assert plan.of_kind("claims")[0].settings["claims"][0]["not_tested"].endswith("it is not run")
 
 
@@ -142,6 +137,7 @@ def test_a_claim_on_a_published_table_reads_its_rows(monkeypatch, tmp_path):
     ("test", "message"),
     [
         ({"first": {"method": "ban"}}, "method = ban, test_accuracy_pct: 5 rows are so"),
+        ({"first": {"generation": 9}}, "generation = 9, test_accuracy_pct: 0 rows are so; there must be one"),
         ({"first": {"lineage": "ban"}}, "lineage = ban: unknown. Allowed: row, network, dataset, method, generation"),
         ({"metric": "accuracy"}, "metric = accuracy: unknown. Allowed: params_millions, "),
     ],
@@ -263,6 +259,12 @@ def test_many_claims_make_a_finding_harder(tmp_path, monkeypatch):
     assert alone["comparisons"][0]["adjusted_p"] == pytest.approx(p)
     assert alone["verdict"] == "reproduced"
     many = judge([content] * 20)
+    # By the formula for normal values: (z of the level + z of 80 %)^2 times the squared spread; t needs a few more.
+    d = [first - second for first, second in zip(values[0].values(), values[1].values(), strict=True)]
+    z = [stats.norm.ppf(1 - 0.05 / tests / 2) + stats.norm.ppf(0.8) for tests in (1, 20)]
+    least = [(each * np.std(d, ddof=1) / np.mean(d)) ** 2 for each in z]
+    needed = [claim["comparisons"][0]["power_seeds"] for claim in (alone, many[0])]
+    assert all(low <= found <= low + 6 for low, found in zip(least, needed, strict=True)) and needed[0] < needed[1]
     # Holm's smallest of 20 equal p-values.
     assert many[0]["comparisons"][0]["adjusted_p"] == pytest.approx(min(1, 20 * p))
     assert {claim["verdict"] for claim in many} == {"undecided"}
@@ -275,6 +277,31 @@ def test_scale_smoke_tests_nothing_and_takes_no_part(tmp_path, monkeypatch):
     assert [claim["verdict"] for claim in both] == ["reproduced", "not tested"]
     assert both[1]["reason"] == "at scale smoke the numbers mean nothing"
     assert both[0]["comparisons"] == judge([good])[0]["comparisons"]
+
+
+@pytest.mark.parametrize(
+    ("override", "tested"),
+    [
+        ("seeds=[0,1,2,3]", True),
+        ("lineages.ban.generations=4", True),
+        ("runtime.threads=2", True),
+        ("network=resnet20", False),
+        ("dataset=cifar10", False),
+        ("recipe.epochs=3", False),
+        ("lineages.tolerant.patriarch.objective=label_smoothing", False),
+    ],
+)
+def test_claims_are_not_tested_on_another_study_than_their_words_are_of(override, tested):
+    (step,) = build_plan(["demo"], (override,)).of_kind("claims")
+    for claim in step.settings["claims"]:
+        assert claim["not_tested"] == ("" if tested else f"the study is changed: {override}")
+        assert bool(claim["comparisons"]) == tested
+
+
+@pytest.mark.parametrize("name", ["claims", "macros", "50%", "two words", "_own", "a/b"])
+def test_a_name_that_cannot_name_files_and_parts_of_the_report(name):
+    with pytest.raises(SettingError, match=rf"experiments = {re.escape(name)}: must be letters, digits"):
+        build_plan([name])
 
 
 def test_claims_can_be_chosen_by_an_override():

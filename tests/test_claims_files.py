@@ -57,13 +57,16 @@ def test_without_claims_there_are_no_files():
 def test_a_macro_for_each_verdict(judged):
     text = macros([], [], judged)
     for claim in judged:
-        assert f"\\gendistill@cell{{claim:{claim['name']}}}{{{{{claim['verdict']}}}" in text
+        assert f"\\gendistill@cell{{claim:demo/{claim['name']}}}{{{{{claim['verdict']}}}" in text
 
 
 @pytest.mark.documents
 def test_claims_and_their_macros_compile(latex, tmp_path, judged):
     (tmp_path / "macros.tex").write_text(macros([], [], judged))
-    body = claims_files(judged)["tables/claims.tex"] + r"Both: \gendistill{claim:both}; n = \gendistill[n]{claim:reproduced}."
+    body = (
+        claims_files(judged)["tables/claims.tex"]
+        + r"Both: \gendistill{claim:demo/both}; n = \gendistill[n]{claim:demo/reproduced}."
+    )
     text = re.sub(r"\s+", " ", compiled(latex, tmp_path, body, r"\input{macros.tex}"))
     assert "Both: contradicted; n = " in text
     assert "not tested: 50 % & more | less." in text
@@ -71,3 +74,16 @@ def test_claims_and_their_macros_compile(latex, tmp_path, judged):
     # No reproduced claim without its numbers.
     (claim,) = (claim for claim in judged if claim["name"] == "reproduced")
     assert f"{claim['comparisons'][0]['difference']:+.2f} [" in text.replace("−", "-")
+
+
+def test_whole_numbers_stay_whole_beside_a_claim_that_is_not_tested(judged):
+    text = claims_files(judged)["tables/claims.csv"]
+    frame = pd.read_csv(io.StringIO(text), dtype=str)
+    assert frame["n"].dropna().map(str.isdecimal).all() and frame["n"].isna().any()
+
+
+def test_what_was_chosen_on_the_test_images_is_marked(judged):
+    claim = next(claim for claim in judged if claim["name"] == "reproduced")
+    chosen = {**claim, "comparisons": [{**claim["comparisons"][0], "metric": "best_test_accuracy_pct"}]}
+    assert "(best_test_accuracy_pct †)" in claims_files([chosen])["tables/claims.md"]
+    assert "(test_error_pct)" in claims_files([claim])["tables/claims.md"]

@@ -455,3 +455,13 @@ def test_rendered_formats():
     starts = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
     for kind, start in starts.items():
         assert rendered(figure, kind, "Title").startswith(start)
+
+
+def test_an_experiment_of_networks_from_scratch_only_has_no_training_curves_of_lineages():
+    plan = build_plan(["demo"], ("~lineages.ban", "~lineages.tolerant"))
+    assert plan.of_kind("figure") and not [step for step in plan.of_kind("figure") if step.settings["figure"] == "training_curves"]
+
+
+def test_a_figure_of_settings_that_no_step_of_the_table_has():
+    with pytest.raises(SettingError, match="figures = temperature_alpha: the table has no rows that it could be drawn from"):
+        build_plan(["ban_icml2018_table2"], ("figures=[temperature_alpha]",))

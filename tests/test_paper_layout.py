@@ -16,7 +16,7 @@ from gendistill.plan.cells import COLUMNS
 from gendistill.plan.layout import lay_out
 from gendistill.plan.settings import compose_experiment, paper_names
 from gendistill.results.paper_report import paper_files, paper_section
-from gendistill.results.wide import wide
+from gendistill.results.wide import printed_remark, wide
 from tests.test_paper_tables import NAME, make_table, plan_with, table_step
 
 
@@ -223,3 +223,23 @@ def test_the_same_table_is_the_same_bytes(tmp_path):
     content = make_table(tmp_path)
     assert paper_files(content) == paper_files(json.loads(json.dumps(content)))
     assert Path(tmp_path, "out", "table.json").read_text() == json.dumps(content, indent=1) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("note", "shown"),
+    [
+        ("column split off in the text extraction; reassembled and equal to the workshop Table 1", ""),
+        (
+            "columns reassembled; test values confirmed by the text of Section 5.3",
+            "test values confirmed by the text of Section 5.3",
+        ),
+        (
+            "teacher=DenseNet-90-60; columns reassembled (a heading, not a row); equal to the workshop Table 2",
+            "teacher=DenseNet-90-60",
+        ),
+        ("cell printed '-' (no value)", ""),
+        ("printed in parentheses", "printed in parentheses"),
+    ],
+)
+def test_footnotes_tell_nothing_of_the_transcription(note, shown):
+    assert printed_remark(note) == shown

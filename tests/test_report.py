@@ -3,19 +3,24 @@
 import json
 import re
 import shlex
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from gendistill.errors import UserError
 from gendistill.files import duration
 from gendistill.plan import build_plan
 from gendistill.provenance.cells import find_row
+from gendistill.results import report as report_module
+from gendistill.results import view
 from gendistill.results.asked import asked
 from gendistill.results.claims_shown import shown_claims
 from gendistill.results.costs import cost, energy, environments
 from gendistill.results.graph import draw_graph, graph_of
+from gendistill.results.inference import Comparison, seeds_among
 from gendistill.results.page import inline_svg
 from gendistill.results.paper_cells import paper_page
 from gendistill.results.wide import Cell, WideTable
@@ -128,7 +133,9 @@ def test_claims_come_first_each_with_its_numbers(report, page):
     assert "p after Holm, 10 comparisons" in said["undecided"]
     assert re.search(r"Difference -0\.0667, 95 % interval -0\.2\d* to \+0\.1\d*", said["undecided"])
     assert "n 3 pairs of the same seed" in said["undecided"]
-    needed = made_up_report.claims("demo")["claims"][2]["comparisons"][0]["power_seeds"]
+    (test,) = made_up_report.claims("demo")["claims"][2]["comparisons"]
+    needed = seeds_among(Comparison(**{name: test[name] for name in Comparison.__dataclass_fields__}), 10)
+    assert needed > test["power_seeds"]
     assert f"Seeds it would take {needed} in all" in said["undecided"]
     assert "Seeds it would take" not in said["reproduced"]
     absent = words(page.text["claim-demo-absent"])
@@ -367,3 +374,21 @@ def test_why_a_claim_is_undecided(changes, told):
     own = {**test, "adjusted_p": 0.5, "verdict": "undecided", **changes}
     (claim,) = shown_claims([{"verdict": "undecided", "comparisons": [own]}])
     assert claim["comparisons"][0]["facts"]["Undecided because"] == told
+
+
+@pytest.mark.parametrize("file", ["report.html.j2", "report.css", "report.js"])
+def test_what_the_page_is_made_of_is_part_of_its_identity(tmp_path, monkeypatch, file):
+    folder = shutil.copytree(view.REPORT_TEMPLATE.parent, tmp_path / "results", ignore=shutil.ignore_patterns("figures"))
+    monkeypatch.setattr(view, "REPORT_TEMPLATE", folder / view.REPORT_TEMPLATE.name)
+    plan = build_plan(["demo"])
+    before = view.view_id(plan)
+    (folder / file).write_text((folder / file).read_text() + " ")
+    assert view.view_id(plan) != before
+
+
+def test_two_studies_whose_files_would_have_one_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan = made_up_report.write_runs(["demo", PAPER])
+    monkeypatch.setattr(report_module, "paper_files", lambda content: {"tables/demo_error.csv": ""})
+    with pytest.raises(UserError, match=r"results/tables/demo_error\.csv would be the file of two studies"):
+        report_module.report_files(plan, "")

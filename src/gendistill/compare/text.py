@@ -22,12 +22,13 @@ def heading(first: Side, second: Side, tables: list[Table]) -> list[str]:
     """What is compared, and how to read it."""
     tests = sum(row.adjusted_p is not None for table in tables for row in table.rows)
     lines = [f"- A: {first.label}", f"- B: {second.label}", ""]
-    lines.append(
-        "Mean ± standard deviation over seeds. Difference: A minus B, with its 95 % bootstrap interval. Where the two share at "
-        "least two seeds, values are paired by seed, and seeds that only one has are left out; else they are two independent "
-        "samples. p: paired t-test, or Welch's, two-sided, after Holm's correction for "
-        f"{'the one test' if tests == 1 else f'all {tests} tests'} shown."
-    )
+    lines.append("Mean ± standard deviation over seeds. Difference: A minus B, with its 95 % bootstrap interval.")
+    if tests:
+        lines[-1] += (
+            " Where the two share at least three seeds, or one has no others, values are paired by seed, and seeds that only "
+            "one has are left out; else they are two independent samples. p: paired t-test, or Welch's, two-sided, after "
+            f"Holm's correction for {'the one test' if tests == 1 else f'all {tests} tests'} shown."
+        )
     if any(table.members for table in tables):
         lines.append("Networks from scratch of one seed are averaged first: a seed counts once.")
     return lines

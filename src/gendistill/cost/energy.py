@@ -1,5 +1,6 @@
 """Energy by the devices' own counters: a step's devices are read before it and after it."""
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,14 +69,14 @@ def _gpus() -> Counters:
         # NVML's errors are made when it is loaded: no driver, no GPU, or no such package.
         return {}
     found = {}
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        try:
-            device = pynvml.nvmlDeviceGetHandleByIndex(index)
-            joules = pynvml.nvmlDeviceGetTotalEnergyConsumption(device) * JOULES["milli"]
-            found[_text(pynvml.nvmlDeviceGetUUID(device))] = (joules, float("inf"))
-        except pynvml.NVMLError:
-            continue
-    pynvml.nvmlShutdown()
+    # A driver that is lost must not cost a finished training its receipt.
+    with contextlib.suppress(pynvml.NVMLError):
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            with contextlib.suppress(pynvml.NVMLError):
+                device = pynvml.nvmlDeviceGetHandleByIndex(index)
+                joules = pynvml.nvmlDeviceGetTotalEnergyConsumption(device) * JOULES["milli"]
+                found[_text(pynvml.nvmlDeviceGetUUID(device))] = (joules, float("inf"))
+        pynvml.nvmlShutdown()
     return found
 
 

@@ -1,5 +1,6 @@
 """Build the plan: all steps of the chosen experiments and published tables, each under its id, shared where they are the same."""
 
+import re
 from typing import Any
 
 from gendistill.errors import SettingError
@@ -15,6 +16,28 @@ from gendistill.plan.scale import scaled
 from gendistill.plan.settings import Settings, compose_experiments, experiment_names, load_group, paper_names
 from gendistill.plan.step import make_step
 from gendistill.plan.validate import check_experiment, file_of
+
+# What may be overridden without making a study another one: more or fewer of the same runs, and how they are run and shown.
+SAME_STUDY = re.compile(
+    r"[+]*(seeds|claims|figures|scale|generations|scratch|transfer|soft_labels|runtime[.]\w+|run[.]\w+|lineages[.]\w+[.]generations)="
+)
+# As file names, as parts of the page and in LaTeX.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+RESERVED = ("asked", "claims", "contents", "cost", "environment", "macros", "main", "reproduce", "steps")
+
+
+def check_names(names: list[str]) -> None:
+    """Check that the names of experiments and published tables can name files and parts of the report.
+
+    Raises:
+        SettingError: one of them cannot.
+    """
+    for name in names:
+        if not NAME.fullmatch(name) or name in RESERVED:
+            raise SettingError(
+                f"experiments = {name}: must be letters, digits, _, - and . only, and none of {', '.join(RESERVED)}, which the "
+                f"report has for itself. Give {file_of(name)} another name."
+            )
 
 
 def read_choice(config: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
@@ -64,7 +87,8 @@ def build_plan(experiments: list[str], overrides: tuple[str, ...] = (), without_
     Raises:
         SettingError: a setting is unknown, of a wrong type, out of range or impossible.
     """
-    plan = Plan()
+    check_names(experiments)
+    plan = Plan(changed=[override for override in overrides if not SAME_STUDY.match(override)])
     for name, settings in zip(experiments, compose_experiments(experiments, tuple(overrides)), strict=True):
         add_experiment(plan, name, settings, without_data)
     plan.prune()

@@ -44,11 +44,12 @@ def read_claims() -> dict[str, Settings]:
 
 
 class _NoRow(Exception):
-    """What a claim compares is no row of the study as it is set now, and why."""
+    """What a claim is of is not there in the study as it is set now, and why."""
 
 
 def add_claims(study: Study, settings: dict[str, Any]) -> None:
-    """Add the step that tests the claims which a study names; one of rows that the study does not have is not tested.
+    """Add the step that tests the claims which a study names; one of rows that the study does not have is not tested,
+    and none of a study that was changed on the command line, since the words are no longer true of it.
 
     Args:
         study: the experiment or published table.
@@ -72,6 +73,8 @@ def add_claims(study: Study, settings: dict[str, Any]) -> None:
         find = _printed if "rows" in settings else _own
         own = {"name": name, "says": claim["says"], "source": claim["source"], "not_tested": "", "comparisons": []}
         try:
+            if study.plan.changed:
+                raise _NoRow(f"the study is changed: {', '.join(study.plan.changed)}")
             for test in claim["compare"]:
                 sides = {side: find(settings, test[side], test["metric"], where) for side in ("first", "second")}
                 own["comparisons"].append({"metric": test["metric"], "is": test["is"], **sides})
@@ -96,9 +99,9 @@ def _printed(settings: dict[str, Any], wanted: dict[str, Any], metric: str, wher
         if row["metric"] == metric and all(row[column] == str(value) for column, value in wanted.items())
     ]
     cells = [{"seed": c["seed"], "steps": c["steps"], "key": c["key"]} for c in settings["cells"] if c["row"] in rows]
-    if not cells:
-        raise _NoRow(f"{_told(wanted)}, {metric}: {'it is not run' if rows else 'no row of the table is so'}")
-    if len(rows) > 1:
+    if len(rows) == 1 and not cells:
+        raise _NoRow(f"{_told(wanted)}, {metric}: it is not run")
+    if len(rows) != 1:
         raise SettingError(f"{where}: {_told(wanted)}, {metric}: {len(rows)} rows are so; there must be one.")
     return {"label": _label(wanted), "form": METRICS[metric].form, "cells": cells}
 

@@ -126,6 +126,8 @@ def by_generation(study: Study, cells: list[Cell], **more: Any) -> Drawing:
 def training_curves(study: Study, cells: list[Cell]) -> Drawing | None:
     """Of an experiment: each network of its lineages."""
     own = [cell for cell in _networks(cells) if cell["lineage"] != "scratch"]
+    if not own:
+        return None
     recipes = [study.plan.steps[cell["step"]].settings["recipe"] for cell in own]
     if own[0]["table"] == "perplexity":
         metric, name, what = "test_perplexity", AXES["test_perplexity"], "test perplexity"

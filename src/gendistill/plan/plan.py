@@ -18,6 +18,7 @@ class Plan:
         roles: for each readable name, such as `demo-ban-gen3-seed0`, the name of its step.
         settings: the composed settings of each experiment.
         datasets: the steps of data sets by their settings, so that no folder of images is looked through twice.
+        changed: the overrides that make a study another one than its file says.
         claims: all that `config/claims/` states, once a study names some, so that it is read once.
         runtime: the settings `runtime` of each step that computes with networks; they change no id, and results by rounding only.
     """
@@ -26,6 +27,7 @@ class Plan:
     roles: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Settings] = field(default_factory=dict)
     datasets: dict[str, Step] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
     claims: dict[str, Settings] = field(default_factory=dict)
     runtime: dict[str, dict[str, Any]] = field(default_factory=dict)
 

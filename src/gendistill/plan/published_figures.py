@@ -99,7 +99,7 @@ def temperature_alpha(study: Study, cells: list[Cell]) -> Drawing | None:
     """Of a published table: students by two settings of their objective; the name of a row ends with its teacher, after ` | `."""
     found: list[Cell] = []
     for cell in cells:
-        objective = study.plan.steps[cell["step"]].settings["objective"]
+        objective = study.plan.steps[cell["step"]].settings.get("objective", {})
         if {"temperature", "alpha"} <= objective.keys():
             more = {name: objective[name] for name in ("temperature", "alpha")}
             found += labelled([cell], series=cell["row"].rpartition(" | ")[2], **more)

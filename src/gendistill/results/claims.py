@@ -1,13 +1,13 @@
 """The claims step: what the papers say, tested on what was run; and the verdicts, over all claims of a report."""
 
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gendistill.files import read_receipt, write_json
 from gendistill.results.alike import check_alike, check_seeds
-from gendistill.results.inference import Comparison, adjust, compare_values, verdict
+from gendistill.results.inference import Comparison, adjust, compare_values, seeds_among, verdict
 from gendistill.results.paper_table import in_form, value_at
 
 if TYPE_CHECKING:
@@ -75,13 +75,15 @@ def judge(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
         contents: of each `claims.json`.
 
     Returns:
-        The claims, each with `study`, `verdict` and `reason`, and each comparison with `adjusted_p`, `verdict` and `reason`.
+        The claims, each with `study`, `verdict` and `reason`, and each comparison with `adjusted_p`, `verdict` and `reason`; its
+        `power_seeds` are those that it takes among all comparisons.
     """
     claims = [
         {**claim, "study": content["study"], "scale": content["scale"]} for content in contents for claim in content["claims"]
     ]
     tested = [comparison for claim in claims if claim["scale"] == "full" for comparison in claim["comparisons"]]
     adjusted = iter(adjust([comparison["p"] for comparison in tested]))
+    tests = sum(comparison["p"] is not None for comparison in tested)
     judged = []
     for claim in claims:
         if claim["not_tested"]:
@@ -90,15 +92,17 @@ def judge(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if claim["scale"] != "full":
             comparisons = [{**c, "adjusted_p": None, "verdict": NOT_TESTED, "reason": AT_SMOKE} for c in claim["comparisons"]]
         else:
-            comparisons = [_judged(comparison, next(adjusted)) for comparison in claim["comparisons"]]
+            comparisons = [_judged(comparison, next(adjusted), max(1, tests)) for comparison in claim["comparisons"]]
         judged.append({**claim, "comparisons": comparisons} | _together(comparisons))
     return judged
 
 
-def _judged(comparison: dict[str, Any], adjusted_p: float | None) -> dict[str, Any]:
+def _judged(comparison: dict[str, Any], adjusted_p: float | None, tests: int) -> dict[str, Any]:
+    """A comparison with its verdict, and with the seeds that it takes among so many tests."""
     numbers = Comparison(**{name: comparison[name] for name in Comparison.__dataclass_fields__})
+    numbers = replace(numbers, power_seeds=seeds_among(numbers, tests))
     word, reason = verdict(comparison["is"], numbers, adjusted_p)
-    return {**comparison, "adjusted_p": adjusted_p, "verdict": word, "reason": reason}
+    return {**comparison, **asdict(numbers), "adjusted_p": adjusted_p, "verdict": word, "reason": reason}
 
 
 def _together(comparisons: list[dict[str, Any]]) -> dict[str, str]:

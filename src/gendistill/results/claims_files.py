@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from gendistill.results.claims_shown import p_text, signed
-from gendistill.results.inference import Comparison
+from gendistill.results.claims_shown import chosen_mark, signed
+from gendistill.results.inference import Comparison, p_text
 from gendistill.results.latex import escape
 
 NUMBERS = tuple(Comparison.__dataclass_fields__)
@@ -14,7 +14,9 @@ CAPTION = (
     "Claims of the papers, tested on the runs of this report. Difference: mean of the first minus mean of the second, over seeds "
     "(paired by seed where both have the same seeds), with a 95 % bootstrap interval. p: two-sided t-test (paired, or Welch's), "
     "corrected by Holm for all comparisons here. Reproduced or contradicted only with at least 3 seeds, an interval without zero "
-    "and p < 0.05. Seeds: what a difference of this size would take, at 5 % and a power of 80 %, tested alone."
+    "and p < 0.05: with 3 seeds the interval cannot reach beyond the three values, which chance gives one sign one time in four. "
+    "Seeds: how many would find a difference of this size and spread among all comparisons here, with a power of 80 %. "
+    "†: an epoch or a generation chosen on the test images."
 )
 
 
@@ -52,7 +54,8 @@ def claims_frame(judged: list[dict[str, Any]]) -> pd.DataFrame:
                     "adjusted_p": each["adjusted_p"],
                 }
             )
-    return pd.DataFrame(rows)
+    # Whole numbers stay whole beside claims without any.
+    return pd.DataFrame(rows, dtype=object)
 
 
 def readable_claims(judged: list[dict[str, Any]]) -> pd.DataFrame:
@@ -63,10 +66,11 @@ def readable_claims(judged: list[dict[str, Any]]) -> pd.DataFrame:
         if not claim["comparisons"]:
             rows.append({**said, "comparison": claim["reason"], **dict.fromkeys(("difference", "p", "n", "seeds"), "–")})
         for number, each in enumerate(claim["comparisons"]):
+            metric = f"{each['metric']}{chosen_mark(each['metric'])}"
             rows.append(
                 {
                     **(said if number == 0 else dict.fromkeys(said, "")),
-                    "comparison": f"{each['first']} {each['is']} than {each['second']} ({each['metric']})",
+                    "comparison": f"{each['first']} {each['is']} than {each['second']} ({metric})",
                     "difference": _difference(each),
                     "p": "–" if each["adjusted_p"] is None else p_text(each["adjusted_p"]),
                     "n": str(each["n"]),

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from gendistill.results.inference import FEWEST, MOST_SEEDS
+from gendistill.plan.cells import CHOSEN_ON_TEST as CHOSEN
+from gendistill.results.inference import FEWEST, MOST_SEEDS, p_text
 
 # A verdict is a word and a sign, so that it needs no colour.
 SIGNS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not tested": "–"}
@@ -29,7 +30,7 @@ def _shown(comparison: dict[str, Any], tested: int) -> dict[str, Any]:
         [str(value["seed"]), *("–" if value[side] is None else f"{value[side]:.4g}" for side in ("first", "second"))]
         for value in comparison["values"]
     ]
-    metric = comparison["metric"].replace("_pct", " %").replace("_", " ")
+    metric = comparison["metric"].replace("_pct", " %").replace("_", " ") + chosen_mark(comparison["metric"])
     return {**comparison, "sign": SIGNS[comparison["verdict"]], "metric": metric, "facts": facts, "values": values}
 
 
@@ -42,8 +43,10 @@ def _difference(comparison: dict[str, Any]) -> str:
 
 
 def _n(comparison: dict[str, Any]) -> str:
+    if comparison["n"] == 1:
+        return "1 seed"
     what, of = ("pair", "of the same seed") if comparison["paired"] else ("seed", "on the smaller side")
-    return f"{comparison['n']} {what}{'' if comparison['n'] == 1 else 's'} {of}"
+    return f"{comparison['n']} {what}s {of}"
 
 
 def signed(number: float) -> str:
@@ -51,9 +54,9 @@ def signed(number: float) -> str:
     return f"{number:+.4f}" if 0 < abs(number) < 0.1 else f"{number:+.2f}"
 
 
-def p_text(value: float) -> str:
-    """A p-value as text."""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def chosen_mark(metric: str) -> str:
+    """A mark for a metric whose epoch or generation was chosen on the test images: it is too good."""
+    return " †" if metric in CHOSEN or metric.startswith("best_epoch") else ""
 
 
 def _why(comparison: dict[str, Any]) -> str:
@@ -64,7 +67,7 @@ def _why(comparison: dict[str, Any]) -> str:
 
 
 def _seeds(comparison: dict[str, Any]) -> str:
-    """How many seeds one test at 5 % would need to find the difference that was seen with a power of 80 %."""
+    """How many seeds would find the difference that was seen, among all comparisons, with a power of 80 %."""
     if comparison["n"] < 2:
         return "unknown: at least two are needed to tell"
     if not comparison["difference"] or not comparison["sd"]:

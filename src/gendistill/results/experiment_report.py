@@ -19,7 +19,7 @@ TITLES = {
 CAPTIONS = {
     "error": "Error in percent on the test images after the last epoch, and on the training images. Generation 0 is the patriarch. "
     "Best-epoch errors (†, only where networks were evaluated in between) are chosen afterwards, on the test images unless a "
-    "validation split is set, so they are biased downwards.",
+    "validation split is set, so they are biased downwards. Networks from scratch count one by one: several for each seed.",
     "perplexity": "exp(mean cross-entropy in nats) over all words, with carried hidden state, of the network after the last epoch.",
     "ensembles": "Error in percent of the averaged outputs. Networks trained is the cost: what had to be trained to have the "
     "ensemble. Compare a lineage with as many networks from scratch.",

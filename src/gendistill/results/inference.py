@@ -53,7 +53,8 @@ class Comparison:
 
 
 def compare_values(first: dict[int, float], second: dict[int, float], resamples: int = RESAMPLES) -> Comparison:
-    """Compare values by seed: paired over the seeds that both have, if these are at least two, else as independent samples.
+    """Compare values by seed: paired over the seeds that both have, if these are at least three, or all that one side
+    has and at least two; else as independent samples.
 
     The test is the paired t-test, or Welch's. Errors in percent of few test images often tie. Where no value differs from another
     of its sample (paired: all differences are equal), t is not defined, and the sign test or the Mann-Whitney test, both
@@ -82,7 +83,7 @@ def compare_values(first: dict[int, float], second: dict[int, float], resamples:
             raise UserError(f"the {which} has no values: there is nothing to compare.")
     shared = sorted(first.keys() & second.keys())
     rounding = ROUNDING * max(abs(value) for values in (first, second) for value in values.values())
-    if len(shared) >= 2:
+    if len(shared) >= FEWEST or 2 <= len(shared) == min(len(first), len(second)):
         differences = _rounded(np.array([first[seed] - second[seed] for seed in shared]), rounding)
         return _paired(differences, resamples)
     one, other = (_rounded(np.array([values[seed] for seed in sorted(values)], float), rounding) for values in (first, second))
@@ -105,7 +106,7 @@ def _paired(differences: np.ndarray, resamples: int) -> Comparison:
         return Comparison(mean, mean, mean, p, n, True, 0.0, None)
     low, high = _interval((differences,), _mean, resamples)
     p = float(stats.ttest_1samp(differences, 0).pvalue)
-    return Comparison(mean, low, high, p, n, True, sd, _seeds_needed(TTestPower(), mean / sd))
+    return Comparison(mean, low, high, p, n, True, sd, _seeds_needed(TTestPower(), mean / sd, ALPHA))
 
 
 def _independent(one: np.ndarray, other: np.ndarray, rounding: float, resamples: int) -> Comparison:
@@ -123,7 +124,7 @@ def _independent(one: np.ndarray, other: np.ndarray, rounding: float, resamples:
     # From means and deviations: given the values, SciPy warns of a sample without spread.
     p = float(stats.ttest_ind_from_stats(one.mean(), sds[0], len(one), other.mean(), sds[1], len(other), equal_var=False).pvalue)
     sd = math.sqrt((sds[0] ** 2 + sds[1] ** 2) / 2)
-    return Comparison(difference, low, high, p, n, False, sd, _seeds_needed(TTestIndPower(), difference / sd))
+    return Comparison(difference, low, high, p, n, False, sd, _seeds_needed(TTestIndPower(), difference / sd, ALPHA))
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
@@ -145,16 +146,24 @@ def _interval(samples: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarr
     return float(found.low), float(found.high)
 
 
-def _seeds_needed(test: TTestPower | TTestIndPower, effect: float) -> int | None:
+def seeds_among(comparison: Comparison, tests: int) -> int | None:
+    """As `power_seeds` of a comparison, for one of several tests: at 5 % shared out among them, which is enough after Holm too."""
+    if not comparison.sd or not comparison.difference:
+        return None
+    test = TTestPower() if comparison.paired else TTestIndPower()
+    return _seeds_needed(test, comparison.difference / comparison.sd, ALPHA / tests)
+
+
+def _seeds_needed(test: TTestPower | TTestIndPower, effect: float, alpha: float) -> int | None:
     """The fewest seeds with which a test finds an effect, in standard deviations, as often as POWER says."""
     effect = abs(effect)
     # With normal instead of t distributions fewer seeds are enough.
-    normal = (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)) ** 2 * (2 if isinstance(test, TTestIndPower) else 1)
+    normal = (stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER)) ** 2 * (2 if isinstance(test, TTestIndPower) else 1)
     if normal > MOST_SEEDS * effect**2:
         return None
     seeds = max(FEWEST, math.floor(normal / effect**2))
     # Where it is all but 1, statsmodels' power can be nan, which ends this too.
-    while test.power(effect, seeds, ALPHA) < POWER:
+    while test.power(effect, seeds, alpha) < POWER:
         seeds += 1
     return seeds if seeds <= MOST_SEEDS else None
 
@@ -211,10 +220,8 @@ def _needed(comparison: Comparison) -> str:
     if comparison.sd == 0:
         return "All seeds differ by the same, so how many are needed can't be told."
     if comparison.power_seeds is None:
-        return f"To find a difference this small by itself takes more than {MOST_SEEDS} seeds."
-    if comparison.power_seeds <= comparison.n:
-        return f"By itself it would be found with {comparison.power_seeds} seeds; among this many claims it takes more."
-    return f"To find a difference like this by itself takes about {comparison.power_seeds} seeds."
+        return f"To find a difference this small takes more than {MOST_SEEDS} seeds."
+    return f"To find a difference like this takes about {comparison.power_seeds} seeds."
 
 
 def _number(value: float, comparison: Comparison) -> str:

@@ -52,6 +52,8 @@ SPECIAL = {
     "\0": "{}",
 }
 GREEK = dict(zip("αβγεηλμσ", ("alpha", "beta", "gamma", "epsilon", "eta", "lambda", "mu", "sigma"), strict=True))
+# Letters that the font encoding of a plain document has not.
+NOT_IN_OT1 = "ÐðÞþĄąĐđĘęĢģĦħĮįĶķĸĻļŅņŉŊŋŖŗŢţŦŧŲųſĿŀ"
 MARKS = re.compile(r"(?: (†))?(?: \[([\d, ]+)\])?$")
 
 
@@ -140,8 +142,8 @@ def table_latex(
 def _character(character: str) -> str:
     if character in SPECIAL:
         return SPECIAL[character]
-    # LaTeX knows Latin letters with accents by itself.
-    if ord(character) < 127 or 0xC0 <= ord(character) <= 0x17F:
+    # LaTeX knows most Latin letters with accents by itself.
+    if ord(character) < 127 or (0xC0 <= ord(character) <= 0x17F and character not in NOT_IN_OT1):
         return character
     return rf"\ensuremath{{\{GREEK[character]}}}" if character in GREEK else rf"\texttt{{U+{ord(character):04X}}}"
 

@@ -14,7 +14,7 @@ HEAD = r"""% Single numbers of the results, for the text of a paper:
 %   \gendistill{demo_error:ban/3}               mean and standard deviation of the table's first metric
 %   \gendistill{demo_error:ban/3:train_error_pct}    of another
 %   \gendistill{efficacy_table4:2}              row 2 of a published table
-%   \gendistill{claim:NAME}                     the verdict on a claim
+%   \gendistill{claim:demo/NAME}                the verdict on a claim
 %   \gendistill[mean]{...}                      one part: mean, sd, n, published or difference
 % gendistill provenance CELL, without the metric, tells where a number comes from.
 \makeatletter
@@ -99,4 +99,4 @@ def _judged(claim: dict[str, Any]) -> tuple[str, list[str]]:
     if len(claim["comparisons"]) == 1:
         (each,) = claim["comparisons"]
         n, difference = str(each["n"]), number(signed(each["difference"]))
-    return f"claim:{claim['name']}", [escape(claim["verdict"]), "", "", n, "", difference]
+    return f"claim:{claim['study']}/{claim['name']}", [escape(claim["verdict"]), "", "", n, "", difference]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from gendistill.errors import UserError
 from gendistill.files import verified
 from gendistill.plan.plan import Plan
 from gendistill.plan.tables import TABLES
@@ -37,10 +38,11 @@ def report_files(plan: Plan, command: str, overrides: tuple[str, ...] = ()) -> d
     contents: dict[str, str | bytes] = {"index.json": _json(plan.index)}
     loaded = {step.settings["experiment"]: _content(step.folder, "tables.json") for step in plan.of_kind("tables")}
     printed = {step.settings["table"]: _content(step.folder, "table.json") for step in plan.of_kind("paper_table")}
-    for content in loaded.values():
-        contents |= experiment_files(content)
-    for content in printed.values():
-        contents |= paper_files(content)
+    own_files = [experiment_files(content) for content in loaded.values()] + [paper_files(content) for content in printed.values()]
+    for files in own_files:
+        if both := sorted(files.keys() & contents.keys()):
+            raise UserError(f"results/{both[0]} would be the file of two studies. Give one of their files in config another name.")
+        contents |= files
     figures = _figures(plan)
     for figure in figures:
         contents |= {f"figures/{figure['study']}_{figure['figure']}.{kind}": figure["files"][kind] for kind in figure["files"]}

@@ -63,8 +63,10 @@ def write_view(experiments: list[str], overrides: tuple[str, ...], expected: str
     if expected not in (None, view_id(plan)):
         raise UserError("settings or code were changed while the steps ran. Run snakemake again: it makes what the change needs.")
     command = ["snakemake", "--config", f"experiments=[{','.join(experiments)}]"]
-    command += [f"overrides={json.dumps(list(overrides))}"] if overrides else []
-    contents = report_files(plan, shlex.join(command), overrides)
+    # What changes no result is no part of the view's identity.
+    shown = tuple(override for override in overrides if not override.lstrip("+").startswith("runtime."))
+    command += [f"overrides={json.dumps(list(shown))}"] if shown else []
+    contents = report_files(plan, shlex.join(command), shown)
     contents["params.yaml"] = _yaml(_params(plan))
     artifacts = _yaml({"artifacts": _artifacts(plan)})
     contents["dvc.yaml"] = f"# Written with the report. No stages: Snakemake runs the steps.\n{artifacts}"

@@ -1,5 +1,6 @@
 """A published table in the paper's own shape: its lines and columns, with our numbers beside the printed ones."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,10 @@ METRICS = {
     "second_class_in_superclass_test_pct": "second class in superclass, test %",
 }
 LABELS = {"row": "row", "network": "network", "dataset": "data set", "method": "method", "generation": "gen.", "metric": "metric"}
+
+
+# Of the text that the numbers were typed from, and that a cell prints nothing, as can be seen.
+TRANSCRIPTION = re.compile(r"reassembled|extraction|^cell printed|^equal to the workshop|heading printed")
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def wide(content: dict[str, Any]) -> WideTable:
     cells: list[list[Cell | None]] = [[None] * len(layout["columns"]) for _ in layout["lines"]]
     for n, (row, place) in enumerate(zip(content["rows"], layout["places"], strict=True)):
         if place:
-            said = [row["note"], *(note["text"] for note in content["notes"] if n in note["rows"]), row["not_run"]]
+            said = [printed_remark(row["note"]), *(note["text"] for note in content["notes"] if n in note["rows"]), row["not_run"]]
             cells[place[0]][place[1]] = _cell(n, row, tuple(sorted({number(text) for text in said if text})))
     for note in content["notes"]:
         if not note["rows"]:
@@ -107,6 +112,11 @@ def wide(content: dict[str, Any]) -> WideTable:
     lines = [[_worded(label, text) for label, text in zip(layout["labels"], line, strict=True)] for line in named]
     columns = [", ".join(_worded(label, text) for label, text in parts) or NONE for parts in layout["columns"]]
     return WideTable([LABELS[label] for label in layout["labels"]], columns, list(zip(lines, cells, strict=True)), notes)
+
+
+def printed_remark(note: str) -> str:
+    """A remark of a reference file without what it tells of the transcription only."""
+    return "; ".join(part for part in note.split("; ") if not TRANSCRIPTION.search(part))
 
 
 def lines(table: WideTable, line: int) -> list[tuple[str, list[str]]]:
