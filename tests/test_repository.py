@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -141,4 +142,11 @@ def test_dvc_shows_metrics_and_plots(finished):
 
 def test_snakemake_report_carries_the_results(finished):
     finished.snakemake("--report", "report.zip")
-    assert (finished.folder / "report.zip").stat().st_size > 0
+    with zipfile.ZipFile(finished.folder / "report.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+        page = next(archive.read(name).decode() for name in archive.namelist() if name.count("/") == 1 and name.endswith(".html"))
+    for file in ("report.html", "tiny_error.csv", "tiny_error.tex", "tiny_ensembles.md", "figure.svg", "figure.pdf", "figure.png"):
+        assert file in names
+    # Categories, a caption of each kind, and a figure's own title.
+    for text in ("Tables", "Figures", "standard deviation over n runs", "t-interval of the mean", "Error by generation"):
+        assert text in page
