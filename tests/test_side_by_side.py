@@ -92,7 +92,7 @@ def test_what_was_kept_is_put_back_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_siblings_that_are_stopped_are_saved_and_go_on(two_seeds):
     checkout = two_seeds
-    checkout.edit("config/experiment/tiny.yaml", "epochs: 2", "epochs: 40")
+    checkout.edit("config/experiment/tiny.yaml", "epochs: 2", "epochs: 80")
     checkout.snakemake("--until", "dataset")
     checkout.snakemake("-n")
     (file,) = [

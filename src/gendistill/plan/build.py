@@ -88,7 +88,8 @@ def build_plan(experiments: list[str], overrides: tuple[str, ...] = (), without_
         SettingError: a setting is unknown, of a wrong type, out of range or impossible.
     """
     check_names(experiments)
-    plan = Plan(changed=[override for override in overrides if not SAME_STUDY.match(override)])
+    changed = {override.lstrip("+").partition("=")[0] for override in overrides if not SAME_STUDY.match(override)}
+    plan = Plan(changed=sorted(changed))
     for name, settings in zip(experiments, compose_experiments(experiments, tuple(overrides)), strict=True):
         add_experiment(plan, name, settings, without_data)
     plan.prune()

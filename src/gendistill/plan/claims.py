@@ -74,7 +74,7 @@ def add_claims(study: Study, settings: dict[str, Any]) -> None:
         own = {"name": name, "says": claim["says"], "source": claim["source"], "not_tested": "", "comparisons": []}
         try:
             if study.plan.changed:
-                raise _NoRow(f"the study is changed: {', '.join(study.plan.changed)}")
+                raise _NoRow(f"on the command line other values are given for {', '.join(study.plan.changed)}")
             for test in claim["compare"]:
                 sides = {side: find(settings, test[side], test["metric"], where) for side in ("first", "second")}
                 own["comparisons"].append({"metric": test["metric"], "is": test["is"], **sides})

@@ -18,7 +18,7 @@ class Plan:
         roles: for each readable name, such as `demo-ban-gen3-seed0`, the name of its step.
         settings: the composed settings of each experiment.
         datasets: the steps of data sets by their settings, so that no folder of images is looked through twice.
-        changed: the overrides that make a study another one than its file says.
+        changed: the settings whose overrides make a study another one than its file says.
         claims: all that `config/claims/` states, once a study names some, so that it is read once.
         runtime: the settings `runtime` of each step that computes with networks; they change no id, and results by rounding only.
     """
