@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-team test-documents test-slurm smoke-papers bench bench-step bench-sharing bench-images bench-scale papers lint format rulegraph artifacts clean-environment
+.PHONY: demo test test-slow test-chains test-team test-documents test-slurm smoke-papers bench bench-step bench-sharing bench-images bench-scale papers lint format rulegraph artifacts clean-environment
 
 # With more seeds: make demo SEEDS=10.
 demo: $(READY)
@@ -12,10 +12,14 @@ demo: $(READY)
 	@echo 'Results: results/report.html'
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not papers and not team and not documents and not slurm" --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not chains and not papers and not team and not documents and not slurm" --durations=5
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Whole chains by Snakemake, shared, stopped and changed.
+test-chains: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder -m chains --durations=5
 
 # Several people who share results through git and DVC.
 test-team: $(READY)

@@ -25,8 +25,9 @@ from gendistill.receipt import write_receipt
 from gendistill.runtime import Runtime, limit_threads
 from gendistill.softlabels.dump import dump_soft_labels
 from gendistill.softlabels.store import FILE as STORE
-from gendistill.targets import instantiate
-from gendistill.training.loop import Hooks, Objective, fit
+from gendistill.training.fitted import fit_objective
+from gendistill.training.loop import Hooks, fit
+from gendistill.training.objective import read_objective
 from gendistill.training.processes import Processes
 from gendistill.training.run import PURPOSES
 from gendistill.training.teacher import Teacher, online_teacher, stored_teacher
@@ -181,7 +182,7 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
     splits = {"train": ArrayImages(images, classes, SPACE)}
     teacher = make_teacher(folder, labels, precision, len(images), device)
     settings = {**load_group("objective", "kd"), "temperature": WORK["temperature"], "alpha": 1 - WORK["label_weight"]}
-    objective = Objective(instantiate(settings), tuple(settings["needs"]), settings["distil_until"])
+    objective = fit_objective(read_objective(settings, 1), network, None, description, device, key=0)
     same = ("batch_size", "learning_rate", "momentum", "weight_decay", "pad")
     recipe = {**load_group("recipe", "cifar_ekd"), **{name: WORK[name] for name in same}, "precision": precision}
     hooks = Hooks(
@@ -216,7 +217,7 @@ def make_teacher(folder: Path, labels: str, precision: str, images: int, device:
     if labels == DUMPED:
         every = np.ones((images, len(SPACE)), bool)
         return stored_teacher(folder / "store", (images, len(SPACE), WORK["classes"]), device, lambda: every)
-    return online_teacher(*load_teacher(folder / f"teacher-{precision}", device), False)
+    return online_teacher(*load_teacher(folder / f"teacher-{precision}", device), [], False)
 
 
 def clock(work: Callable[[], int], device: torch.device) -> tuple[int, float]:

@@ -34,7 +34,7 @@ def matching(rows, wanted):
 
 OF_FILE = {path.stem: read_yaml(path) for path in sorted(CLAIMS.glob("*.yaml"))}
 BY_NAME = {name: claim for claims in OF_FILE.values() for name, claim in claims.items()}
-OF_PAPERS = [name for file in ("born_again", "tolerant_teachers", "efficacy") for name in OF_FILE[file]]
+OF_PAPERS = [name for file in OF_FILE if file != "demo" for name in OF_FILE[file]]
 STUDIES = {path.stem: read_yaml(path) for path in sorted(PAPER.glob("*.yaml"))}
 LISTED = {name: file for file, study in STUDIES.items() for name in study.get("claims", [])}
 
@@ -92,8 +92,8 @@ def test_each_side_names_one_row_that_is_run(name):
 @pytest.mark.parametrize("name", OF_PAPERS)
 def test_the_printed_numbers_have_the_claimed_direction(name):
     for direction, (first,), (second,) in sides(name):
-        if LISTED[name] == "efficacy_figure2":
-            assert (first["value"], second["value"]) == ("", ""), "a figure prints no numbers"
+        if not STUDIES[LISTED[name]]["table"]["reference"]:
+            assert (first["value"], second["value"]) == ("", ""), "a figure, or a table of our own, prints no numbers"
             continue
         difference = float(first["value"]) - float(second["value"])
         assert difference < 0 if direction == "lower" else difference > 0
@@ -123,6 +123,9 @@ def test_table_6_prints_what_figure_2_is_said_to_show():
         ("ekd_ensembles_from_scratch_beat_generations", "12.786 > 10.176, 8.653 > 6.675, 5.181 > 4.865, 5.310 > 5.003"),
         ("ekd_early_stopped_kd_beats_full_kd", "29.01 < 30.57, 29.16 < 30.79, 29.35 < 30.95"),
         ("ekd_early_stopped_kd_transfers_better", "47.14 < 47.86, 47.02 < 47.92"),
+        ("one_beats_training_from_scratch_svhn", "1.83 < 2.11, 1.76 < 2.00, 1.70 < 1.83, 1.63 < 1.73"),
+        ("byot_ensemble_beats_deepest_exit", "68.54 > 67.73, 79.67 > 78.64, 81.04 > 80.56, 82.03 > 81.23, 82.29 > 81.61"),
+        ("netaug_beats_baseline_imagenet", "57.8 > 56.3, 60.3 > 58.1, 57.8 > 57.5"),
     ],
 )
 def test_the_rows_of_main_claims(name, printed):
@@ -167,9 +170,9 @@ def by_discrepancy():
 ENTRIES = [(number, entry, told) for number, entries, told in by_discrepancy() for entry in entries]
 
 
-def test_every_discrepancy_of_the_three_papers_is_a_contradiction():
+def test_every_discrepancy_is_a_contradiction():
     numbers = [number for number, _, _ in by_discrepancy()]
-    assert numbers == [str(n) for n in range(1, 19)]
+    assert numbers == [str(n) for n in range(1, 20)]
     assert read_yaml(REFERENCE / "contradictions.yaml") == [entry for _, entry, _ in ENTRIES]
 
 

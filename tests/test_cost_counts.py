@@ -92,6 +92,14 @@ def test_what_is_computed_again_is_not_kept():
     assert kept.activation_bytes_bfloat16 < 0.8 * kept.activation_bytes
 
 
+def test_joint_networks_of_networks_that_compute_again_are_counted():
+    one = {**load_group("network", "densenet_bc_40_12"), "units": 1}
+    both = [{**load_group("network", "peers"), "networks": 2 * [{**one, "recompute": again}]} for again in (False, True)]
+    kept, again = (count_image_network(settings, (3, 32, 32), 10) for settings in both)
+    assert again.training_kernels > kept.training_kernels
+    assert again.forward_flops == 2 * count_image_network(one, (3, 32, 32), 10).forward_flops
+
+
 def test_a_training_by_hand():
     """200 training and 300 test images, 15 epochs, evaluated after the last one; then the training images once."""
     plan = plan_of()

@@ -23,7 +23,10 @@ from gendistill.plan.paths import CONFIG, SCHEMA
 from gendistill.targets import NOT_ARGUMENTS, instantiate
 from tests.small_archives import encoded, hash_of, picture, served, write_tar
 
-NEW = ("svhn", "caltech256", "indoor67", "imagenet", "places365")
+NEW = (
+    *("svhn", "caltech256", "indoor67", "imagenet", "places365"),
+    *("food101", "flowers102", "cars", "cub200", "pets"),
+)
 
 
 @pytest.fixture

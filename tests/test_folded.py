@@ -19,6 +19,11 @@ FAMILIES = [
     ("preresnet1001", {"depth": 29}, 2 * 9 + 1),
     ("densenet_40_12", {}, 0),
     ("densenet_bc_40_12", {}, 18),
+    ("vgg8", {}, 5),
+    ("pyramidnet101_240", {"depth": 11}, 1 + 3 * 3),
+    ("mobilenet", {}, 27),
+    ("mobilenet_v2_tiny", {}, 52),
+    ("mobilenet_v3_035", {}, 46),
 ]
 
 
@@ -53,6 +58,12 @@ def test_a_folded_network_says_the_same_with_fewer_batch_norms(name, changes, go
     assert len(norms(network)) - len(norms(quick)) == gone
     assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
     assert not quick.training and not any(weight.requires_grad for weight in quick.parameters())
+
+
+def test_every_relu_of_a_folded_network_is_in_place():
+    quick = folded(build("resnet8"), torch.randn(3, 3, 32, 32))
+    relus = [node for node in quick.graph.nodes if "relu" in str(node.target)]
+    assert [(node.target, node.kwargs.get("inplace")) for node in relus] == [(nn.functional.relu, True)] * 7
 
 
 class TwoReaders(nn.Module):

@@ -319,7 +319,7 @@ def test_a_damaged_image_is_named_when_it_is_read_and_the_others_are_not_harmed(
 # Settings
 
 
-@pytest.mark.parametrize("name", ["imagenet", "places365"])
+@pytest.mark.parametrize("name", ["imagenet", "places365", "food101", "flowers102", "cars", "cub200", "pets"])
 def test_what_the_setting_may_be(name):
     settings = load_group("dataset", name)
     assert settings["store"] is None

@@ -64,6 +64,7 @@ def log_text(checkout):
     return "".join(path.read_text() for path in checkout.folder.glob("logs/patriarch/*.log"))
 
 
+@pytest.mark.chains
 def test_killed_stopped_and_undisturbed_trainings_end_with_the_same_bits(long_training, tmp_path):
     checkout = long_training
     resume = lambda: list(checkout.folder.glob("runs/patriarch/*/resume.pt"))  # noqa: E731
@@ -98,6 +99,7 @@ def test_killed_stopped_and_undisturbed_trainings_end_with_the_same_bits(long_tr
     assert weights(checkout) == disturbed
 
 
+@pytest.mark.chains
 def test_restarted_snakemake_waits_for_the_step_that_still_runs(long_training):
     checkout = long_training
     process = start_snakemake(checkout)

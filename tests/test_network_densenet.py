@@ -53,7 +53,7 @@ def test_recomputing_changes_neither_training_nor_statistics(kind, bfloat16):
 def test_recomputed_gradients_are_those_of_finite_differences(kind):
     network, images = make(kind, True, units=1).double(), images_of(3, 5, 4).double()
     loss_of(network, images).backward()
-    for weight in (network.stem.weight, network.blocks[1].units[0].norm1.weight, network.blocks[2].units[0].conv2.weight):
+    for weight in (network.stem.weight, network.groups[1][2].units[0].norm1.weight, network.groups[2][2].units[0].conv2.weight):
         first, h, losses = (0,) * weight.dim(), 1e-6, []
         with torch.no_grad():
             for change in (h, -2 * h):
@@ -68,7 +68,7 @@ def test_layers_that_are_frozen_get_no_gradient_and_leave_the_others_theirs(kind
     found = []
     for recompute in (False, True):
         network = make(kind, recompute)
-        frozen = [network.stem.weight, network.blocks[0].units[1].norm1.bias]
+        frozen = [network.stem.weight, network.groups[0][0].units[1].norm1.bias]
         for weight in frozen:
             weight.requires_grad_(False)
         loss_of(network, images_of()).backward()
@@ -105,7 +105,7 @@ def test_recomputing_keeps_memory_linear_in_the_depth(kind):
 
 def test_each_unit_sees_all_outputs_before_it():
     network, seen, made = make("bc", False).eval(), [], []
-    for unit in network.blocks[1].units:
+    for unit in network.groups[1][2].units:
         unit.norm1.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
         unit.register_forward_hook(lambda module, inputs, output: made.append(output))
     block_output = network.maps(images_of())[1]
@@ -121,9 +121,9 @@ def test_the_first_map_begins_with_the_first_convolution():
 
 def test_transitions_average_over_two_by_two_pixels():
     network, seen = make("bc", False).eval(), []
-    network.blocks[1].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    network.groups[1][2].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     maps = network.maps(images_of(2, 8, 6))
-    full = network.transitions[0](maps[0])
+    full = network.groups[1][0](maps[0])
     torch.testing.assert_close(seen[0], full.reshape(2, full.shape[1], 4, 2, 3, 2).mean(dim=(3, 5)))
 
 

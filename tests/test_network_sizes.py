@@ -8,24 +8,32 @@ import pytest
 import torch
 import yaml
 
-from gendistill.networks.densenet import DenseNet
+from gendistill.networks.densenet import DenseNet, Transition
 from gendistill.networks.imagenet_resnet import ImageNetResNet
 from gendistill.networks.match import MatchPreResNet, MatchWideResNet
+from gendistill.networks.mobilenet import MobileNet
+from gendistill.networks.mobilenet_v2 import MobileNetV2
+from gendistill.networks.mobilenet_v3 import MobileNetV3
 from gendistill.networks.preresnet import PreResNet
+from gendistill.networks.pyramidnet import PyramidNet
 from gendistill.networks.resnet import ResNet
+from gendistill.networks.resnext import ResNeXt
+from gendistill.networks.vgg import VGG
 from gendistill.networks.wide_resnet import WideResNet
 from gendistill.targets import instantiate
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = yaml.safe_load((ROOT / "workflow/schemas/network.yaml").read_text())
 FAMILIES = (ResNet, PreResNet, WideResNet, DenseNet, MatchWideResNet, MatchPreResNet, ImageNetResNet)
+FAMILIES += (VGG, ResNeXt, PyramidNet, MobileNet, MobileNetV2, MobileNetV3)
 
 
 def settings_of(name):
     return yaml.safe_load((ROOT / f"config/network/{name}.yaml").read_text())
 
 
-NAMES = sorted(path.stem for path in (ROOT / "config/network").glob("*.yaml") if settings_of(path.stem)["_target_"] in TARGETS)
+FILES = [path.stem for path in (ROOT / "config/network").glob("*.yaml")]
+NAMES = sorted(name for name in FILES if settings_of(name)["_target_"] in TARGETS and "networks" not in settings_of(name))
 MATCH = [name for name in NAMES if name.startswith("match_")]
 
 
@@ -68,6 +76,20 @@ def millions(network):
         ("resnet34", 1000, "21.80"),
         ("resnet50", 1000, "25.56"),
         ("resnet152", 1000, "60.19"),
+        ("vgg8", 100, "3.97"),
+        ("vgg13", 100, "9.46"),
+        ("vgg16", 10, "14.73"),
+        ("resnet8x4", 100, "1.23"),
+        ("resnet32x4", 100, "7.43"),
+        ("wrn_40_1", 100, "0.57"),
+        ("wrn_40_2", 100, "2.26"),
+        ("wrn_28_12", 10, "52.5"),
+        ("cifar_resnet18", 10, "11.17"),
+        ("cifar_resnet50", 100, "23.71"),
+        ("resnext29_8x64d", 10, "34.4"),
+        ("mobilenet", 100, "3.3"),
+        ("mobilenet_v2_035", 1000, "1.7"),
+        ("mobilenet_v2_tiny", 1000, "0.75"),
     ],
 )
 def test_parameters_are_as_published(name, classes, published):
@@ -159,10 +181,13 @@ def test_match_students_can_take_the_first_and_last_layer_of_their_teacher(name)
         assert {key: value.shape for key, value in own.items()} == {key: value.shape for key, value in others.items()}
 
 
+def transitions(network):
+    return [module for module in network.modules() if isinstance(module, Transition)]
+
+
 @pytest.mark.parametrize("name", [name for name in MATCH if name.startswith("match_densenet") and name.endswith("1_2")])
 def test_dense_students_of_another_depth_have_the_widths_of_their_teacher(name):
-    student, teacher = build(name), build("densenet_90_60_workshop")
-    for own, others in zip(student.transitions, teacher.transitions, strict=True):
+    for own, others in zip(transitions(build(name)), transitions(build("densenet_90_60_workshop")), strict=True):
         assert own.conv.weight.shape == others.conv.weight.shape
 
 
@@ -170,10 +195,12 @@ def test_dense_students_of_another_depth_have_the_widths_of_their_teacher(name):
 def test_residual_students_have_the_widths_of_their_teacher(name):
     student = build(name)
     if name.startswith("match_wrn"):
-        found = [transition.conv.out_channels for transition in student.transitions]
+        found = [transition.conv.out_channels for transition in transitions(student)]
     else:
         found = [group[-1].conv3.out_channels for group in student.groups]
-    assert found == [transition.conv.out_channels for transition in build("densenet_90_60_workshop").transitions] == [480, 660, 750]
+    assert (
+        found == [transition.conv.out_channels for transition in transitions(build("densenet_90_60_workshop"))] == [480, 660, 750]
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -195,7 +222,9 @@ def test_settings_fit_the_schema_and_are_all_there(name):
 
 
 def test_the_schema_describes_all_families():
-    assert set(TARGETS) == {f"{family.__module__}.{family.__name__}" for family in FAMILIES}
+    joint = {settings_of(name)["_target_"] for name in FILES if "networks" in settings_of(name)}
+    assert set(TARGETS) == {f"{family.__module__}.{family.__name__}" for family in FAMILIES} | joint
+    assert len(joint) == 4
     for settings in TARGETS.values():
         for allowed in settings.values():
             assert "description" in allowed or "$ref" in allowed

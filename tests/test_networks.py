@@ -89,7 +89,7 @@ def test_shortcut_b_adds_two_1x1_convolutions_with_batch_norm(depth):
 
 
 def test_shortcut_a_subsamples_and_pads_with_zero_channels_on_both_sides():
-    block = Block(4, 8, "A").eval()
+    block = Block(4, 8, 2, "A").eval()
     torch.nn.init.zeros_(block.conv2.weight)
     x = torch.randn(2, 4, 7, 6)
     expected = np.zeros((2, 8, 4, 3), np.float32)

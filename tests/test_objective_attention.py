@@ -10,6 +10,8 @@ from gendistill.objectives import attention_transfer, kd, kd_attention
 SHAPES = [(3, 4, 4), (5, 2, 2), (8, 1, 2)]
 TEACHER_SHAPES = [(7, 4, 4), (5, 2, 2), (2, 1, 2)]
 KD = {"alpha": 0.9, "alpha_weighs": "teacher", "temperature": 4.0, "temperature_squared": True}
+# The settings of each module but beta.
+OTHERS = {attention_transfer: {"label_weight": 1.0}, kd_attention: KD}
 
 
 def draw(batch=3, classes=5, seed=0):
@@ -48,12 +50,13 @@ def cross_entropy(z, y):
     return -np.mean(log_softmax(z)[np.arange(len(y)), y])
 
 
-@pytest.mark.parametrize("beta", [0.0, 1.0, 1000.0])
-def test_value_is_that_of_the_formula(beta):
+@pytest.mark.parametrize(("label_weight", "beta"), [(1.0, 0.0), (1.0, 1.0), (1.0, 1000.0), (0.0, 1000.0), (0.5, 2.0)])
+def test_values_are_those_of_the_formula(label_weight, beta):
     z, y, t, maps, teacher_maps = draw()
     a, b, c, own, other = tensors(z, y, t, maps, teacher_maps)
-    value = attention_transfer.loss(a, b, c, maps=own, teacher_maps=other, beta=beta)
-    assert value.item() == pytest.approx(cross_entropy(z, y) + beta * distance(maps, teacher_maps), rel=1e-12)
+    terms = attention_transfer.loss(a, b, c, maps=own, teacher_maps=other, label_weight=label_weight, beta=beta)
+    expected = {"label": label_weight * cross_entropy(z, y), "attention": beta * distance(maps, teacher_maps)}
+    assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-12)
 
 
 def test_kd_attention_is_the_sum_of_its_parts():
@@ -100,8 +103,8 @@ def test_gradients_reach_logits_and_maps_but_not_the_teacher(module):
     z, y, t, own, other = tensors(*draw())
     for part in (z, t, *own, *other):
         part.requires_grad_()
-    settings = KD if module is kd_attention else {}
-    module.loss(z, y, t, maps=own, teacher_maps=other, beta=10.0, **settings).backward()
+    value = module.loss(z, y, t, maps=own, teacher_maps=other, beta=10.0, **OTHERS[module])
+    (value if module is kd_attention else sum(value.values())).backward()
     assert all(part.grad.abs().sum() > 0 for part in (z, *own))
     assert all(part.grad is None for part in (t, *other))
 
@@ -109,8 +112,8 @@ def test_gradients_reach_logits_and_maps_but_not_the_teacher(module):
 def test_float32_gives_a_float32_scalar():
     z, y, t, own, other = tensors(*draw())
     own, other = [m.float() for m in own], [m.float() for m in other]
-    value = attention_transfer.loss(z.float(), y, t.float(), maps=own, teacher_maps=other, beta=1000.0)
-    assert (value.dtype, value.shape) == (torch.float32, ())
+    terms = attention_transfer.loss(z.float(), y, t.float(), maps=own, teacher_maps=other, label_weight=1.0, beta=1000.0)
+    assert all((value.dtype, value.shape) == (torch.float32, ()) for value in terms.values())
 
 
 def test_scale_and_channels_of_the_maps_do_not_matter():
@@ -151,9 +154,10 @@ def test_maps_of_zeros_have_a_finite_gradient():
 )
 def test_maps_that_do_not_match_are_refused(module, own, other, said):
     maps, teacher_maps = ([torch.rand(2, 3, *size) for size in sizes] for sizes in (own, other))
-    settings = KD if module is kd_attention else {}
+    outputs = torch.rand(2, 5), torch.tensor([0, 1]), torch.rand(2, 5)
     with pytest.raises(SettingError, match="network") as error:
-        module.loss(
-            torch.rand(2, 5), torch.tensor([0, 1]), torch.rand(2, 5), maps=maps, teacher_maps=teacher_maps, beta=1.0, **settings
-        )
+        module.loss(*outputs, maps=maps, teacher_maps=teacher_maps, beta=1.0, **OTHERS[module])
     assert said in str(error.value)
+    # The same is said before training.
+    with pytest.raises(SettingError, match="network"):
+        module.check([(3, *size) for size in own], [(3, *size) for size in other])

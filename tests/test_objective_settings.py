@@ -11,12 +11,19 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from gendistill.plan.nested import KNOWN_NEEDS
+
 ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "config/objective").glob("*.yaml"))
+# A sum has no function of its own.
+FILES = sorted(file for file in (ROOT / "config/objective").glob("*.yaml") if file.stem != "sum")
 SCHEMAS = yaml.safe_load((ROOT / "workflow/schemas/objective.yaml").read_text())
 DEFS = yaml.safe_load((ROOT / "workflow/schemas/settings.schema.yaml").read_text())["$defs"]
 NOT_SETTINGS = ("name", "_target_", "trains", "needs")
-PASSED = {"maps", "teacher_maps", "images", "epoch", "key"}
+GIVEN = [yaml.safe_load(file.read_text()).get("gives", []) for file in (ROOT / "config/network").glob("*.yaml")]
+PASSED = {*KNOWN_NEEDS, *(name for names in GIVEN for name in names)}
+# By the loop, and what every function is given.
+READ_BY_LOOP = {"distil_until", "taps", "first_stage"}
+ALWAYS = {"logits", "labels", "teacher_logits", "shapes", "teacher_shapes"}
 
 
 def read(file):
@@ -26,7 +33,7 @@ def read(file):
 
 
 def check(target, settings):
-    Draft202012Validator({"properties": SCHEMAS[target], "$defs": DEFS}).validate(settings)
+    Draft202012Validator({"properties": SCHEMAS.get(target, {}), "$defs": DEFS}).validate(settings)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -34,13 +41,17 @@ def test_settings_are_those_of_the_function_and_of_the_schema(file):
     whole, settings = read(file)
     assert file.read_text().startswith("# ")
     assert whole["name"] == file.stem
-    assert whole["trains"] in ("patriarch", "student")
+    assert whole["trains"] in (("any",) if "alone" in whole else ("patriarch", "student"))
     assert set(whole["needs"]) <= PASSED
-    assert set(settings) == set(SCHEMAS[whole["_target_"]])
-    module, _, name = whole["_target_"].rpartition(".")
-    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
-    arguments = {p.name.rstrip("_") for p in parameters if p.kind is p.KEYWORD_ONLY}
-    assert arguments == (set(settings) | set(whole["needs"])) - {"distil_until"}
+    assert set(settings) == set(SCHEMAS.get(whole["_target_"], settings))
+    module = importlib.import_module(whole["_target_"].rpartition(".")[0])
+    functions = [getattr(module, name) for name in ("loss", "first_loss", "parts") if hasattr(module, name)]
+    named = {name.rstrip("_") for function in functions for name in inspect.signature(function).parameters}
+    assert named - ALWAYS == (set(settings) | set(whole["needs"])) - READ_BY_LOOP
+    of_loss = inspect.signature(module.loss).parameters
+    assert set(whole["needs"]) <= set(of_loss) | ({"parts"} if hasattr(module, "parts") else set())
+    assert ("first_stage" in settings) == hasattr(module, "first_loss")
+    assert ("parts" in whole["needs"]) == hasattr(module, "parts")
     assert ("distil_until" in settings) == (file.stem in ("kd", "attention_transfer", "kd_attention"))
 
 
@@ -51,7 +62,7 @@ def test_defaults_are_allowed(file):
 
 
 def test_every_schema_belongs_to_a_file_and_describes_each_setting():
-    assert set(SCHEMAS) == {read(file)[0]["_target_"] for file in FILES}
+    assert set(SCHEMAS) <= {read(file)[0]["_target_"] for file in FILES}
     for settings in SCHEMAS.values():
         for schema in settings.values():
             resolved = DEFS[schema["$ref"].removeprefix("#/$defs/")] if "$ref" in schema else schema

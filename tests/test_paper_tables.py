@@ -259,6 +259,7 @@ def test_a_value_in_the_form_that_the_paper_prints():
     assert in_form("millions", [16_120_000]) == pytest.approx(16.12)
     assert in_form("tenth", [1.46]) == pytest.approx(0.146)
     assert in_form("best_accuracy", [30.0, 27.5, 28.0]) == 72.5
+    assert in_form("gain", [30.0, 27.5]) == 2.5
 
 
 def test_a_metric_is_found_by_its_key():

@@ -69,7 +69,7 @@ def test_what_is_told_of_a_step(roles):
     text = provenance("demo-tolerant-gen2-seed1")
     patriarch, student, last = (block(text, number) for number in (2, 4, 6))
     data = roles["demo-dataset-mnist5k"]
-    assert "     network     resnet8: depth 8, shortcut A, width 16\n" in patriarch
+    assert "     network     resnet8: depth 8, first_width none, shortcut A, width 16\n" in patriarch
     assert "     objective   tsd: top_k 5, u 0.6\n" in patriarch
     assert "epochs 15" in patriarch
     assert f"gendistill.training.run {code_hash('gendistill.training.run')}" in patriarch

@@ -79,6 +79,7 @@ def repository(tmp_path):
     return checkout
 
 
+@pytest.mark.chains
 def test_a_true_entry_passes_and_a_false_one_is_found(repository, tmp_path):
     check_refactorings(repository.folder, tmp_path / "true")
     path = "src/gendistill/networks/resnet.py"

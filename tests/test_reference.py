@@ -13,6 +13,7 @@ COLUMNS = ["paper", "table", "row", "network", "dataset", "method", "generation"
 RECIPE_COLUMNS = ["paper", "experiment", "parameter", "value", "status", "note"]
 # How many tables each paper has: Table 2 of the ICML paper is printed as two.
 TABLES = {"ban_icml2018": 7, "ban_nips2017ws": 2, "tolerant_teachers": 6, "efficacy": 10}
+TABLES |= dict.fromkeys(("dml", "one", "byot", "netaug"), 1)
 METRICS = {
     *("test_error_pct", "test_error_pct_best_epoch", "test_error_pct_last_epoch", "test_error_pct_median", "test_error_pct_mean"),
     *("top1_error_pct", "top5_error_pct", "top1_accuracy_pct", "top5_accuracy_pct"),
@@ -20,6 +21,7 @@ METRICS = {
     *("perplexity_val", "perplexity_test", "params_millions"),
     *(f"confidence_top{k}_pct" for k in (1, 2, 3, 4)),
     *("dist_c_train", "dist_c_test", "dist_s_train", "dist_s_test"),
+    *("top1_accuracy_gain_points", "ap50_pct"),
     *("kd_error_train_pct", "kd_error_test_pct", "ce_loss_train", "kd_loss_train", "kd_loss_test"),
 }
 CELL = ("row", "network", "dataset", "method", "generation", "metric", "note")
@@ -42,7 +44,7 @@ def cells():
 
 def test_every_table_is_there():
     assert {paper: len(names(f"{paper}_table")) for paper in TABLES} == TABLES
-    assert len(names()) == sum(TABLES.values())
+    assert len(names()) == sum(TABLES.values()) + len(["repdistiller.csv"])
 
 
 @pytest.mark.parametrize("name", names())
@@ -57,7 +59,7 @@ def test_a_table_has_the_documented_form(name):
         assert None not in row and None not in row.values(), f"a row with too many or too few cells: {row}"
         assert row["metric"] in METRICS
         assert row["generation"] in ("", *"012345")
-        assert row["paper"] and row["table"] and row["dataset"]
+        assert row["paper"] and row["table"] and (row["dataset"] or row["metric"] == "params_millions")
         assert row["row"] or "row label lost" in row["note"]
     assert len({(row["paper"], row["table"]) for row in rows}) == 1
 
@@ -97,6 +99,11 @@ def test_shares_lie_between_0_and_100(cells):
         ("efficacy_table2", {"network": "WRN-16-1", "row": "WRN16-1 | WRN16-8", "metric": "kd_error_test_pct"}, "7.01"),
         ("efficacy_table3", {"row": "ResNet50 (ES KD)", "metric": "kd_loss_test"}, "2.940"),
         ("efficacy_table3", {"row": "ResNet18", "metric": "ce_loss_train"}, "0.146"),
+        ("dml_table2", {"row": "WRN-28-10 | MobileNet | Net 2", "dataset": "CIFAR-100", "method": "dml-ind"}, "3.74"),
+        ("one_table1", {"row": "ResNet-32 + ONE", "dataset": "CIFAR-100"}, "26.61"),
+        ("byot_table1", {"row": "VGG19(BN)", "method": "classifier-4/4"}, "67.73"),
+        ("netaug_table4", {"network": "MobileNetV3 w0.35 r160", "dataset": "Cub200", "method": "netaug+kd"}, "70.5"),
+        ("repdistiller", {"network": "VGG-13 → VGG-8", "method": "kd"}, "72.98"),
     ],
 )
 def test_values_as_printed(cells, name, wanted, value):
@@ -116,6 +123,15 @@ def test_contradictions_between_tables_are_kept(cells):
     of_densenet = {"network": "DenseNet-90-60", "metric": "params_millions"}
     assert value("ban_icml2018_table4.csv", **of_densenet) == ["22.4"]
     assert set(value("ban_icml2018_table1.csv", **of_densenet)) == {"16.1"}
+
+
+def test_gains_of_mutual_learning_are_differences_of_printed_accuracies(cells):
+    found = {}
+    for row in cells["dml_table2.csv"]:
+        found.setdefault((row["row"], row["dataset"]), {})[row["method"]] = float(row["value"])
+    assert len(found) == 6 * 2 * 2
+    for printed in found.values():
+        assert printed["dml"] - printed["independent"] == pytest.approx(printed["dml-ind"], abs=0.001)
 
 
 def test_recipes_have_the_documented_form():
@@ -140,10 +156,11 @@ def test_recipes_as_stated():
 def test_the_readme_documents_what_is_there(cells):
     text = (REFERENCE / "README.md").read_text(encoding="utf-8")
     assert [int(n) for n in re.findall(r"^(\d+)\. ", text, re.MULTILINE)] == list(range(1, 20))
-    assert all(f"`{paper}_`" in text for paper in TABLES)
+    assert all(f"`{paper}_`" in text for paper in TABLES) and "`repdistiller`" in text
     documented = set(re.findall(r"`([^`]+)`", text))
     assert set(COLUMNS) <= documented
     methods = {row["method"] for rows in cells.values() for row in rows} - {""}
-    by_pattern = {m for m in methods if re.fullmatch(r"tsd-.*|d\(.*\)|d\(.*\)\+ensemble|.*-ensemble|ban-2", m)}
+    patterns = r"tsd-.*|d\(.*\)|d\(.*\)\+ensemble|.*-ensemble|ban-2|classifier-./4|baseline-\d+"
+    by_pattern = {m for m in methods if re.fullmatch(patterns, m)}
     assert methods - by_pattern - documented == set()
     assert "lecture_" not in text

@@ -4,6 +4,8 @@ import pytest
 
 from tests.team import CHANGED, LAMBDAS, generations_of, jobs, new_team
 
+pytestmark = pytest.mark.chains
+
 OF_THIRD = "[0.6, 0.6, 0.3, 0.6, 0.1]"
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.team import CHANGED, LAMBDAS, new_team, remote_files
 from tests.tiny_project import assert_explained
 
+pytestmark = pytest.mark.chains
+
 
 @pytest.fixture
 def author(_finished, tmp_path_factory, tmp_path):

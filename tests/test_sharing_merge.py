@@ -9,6 +9,8 @@ from tests.conftest import TINY
 from tests.team import LAMBDAS, jobs, new_team, sha256, spoil
 from tests.tiny_project import assert_explained
 
+pytestmark = pytest.mark.chains
+
 
 @pytest.fixture
 def author(_finished, tmp_path_factory, tmp_path):

@@ -7,6 +7,8 @@ import pytest
 from tests.team import CHANGED, new_team
 from tests.tiny_project import assert_explained
 
+pytestmark = pytest.mark.chains
+
 
 @pytest.fixture
 def author(_finished, tmp_path_factory, tmp_path):

@@ -9,6 +9,8 @@ from tests.conftest import TINY
 from tests.team import IDENTITY, cached_object, jobs, new_team, remote_object, spoil
 from tests.tiny_project import assert_explained
 
+pytestmark = pytest.mark.chains
+
 OF_LAST = "[0.6, 0.6, 0.6, 0.6, 0.2]"
 
 
@@ -104,7 +106,7 @@ def test_without_the_remote_local_work_goes_on(author):
     assert_explained(done, "The remote store", "cannot be reached", "Nothing was trained instead")
     assert "generation" not in jobs(done)
     new = bob.steps() - before
-    assert sorted(name.partition("/")[0] for name in new) == ["dataset", "patriarch", "statistics", "tables"]
+    assert sorted(name.partition("/")[0] for name in new) == ["dataset", "figure", "patriarch", "statistics", "tables"]
     said = bob.share(experiments="local")
     assert "3 files put under DVC" in said and "results/ was brought up to date: it shows local." in said
     assert bob.path_of("local-line-gen0-seed0") in bob.pointers()

@@ -14,6 +14,8 @@ import pytest
 
 from tests.team import new_team, spoil
 
+pytestmark = pytest.mark.chains
+
 
 @pytest.fixture
 def author(_finished, tmp_path_factory, tmp_path):

@@ -9,6 +9,8 @@ import pytest
 from gendistill.files import write_json
 from tests.team import CHANGED, LAMBDAS, jobs, new_team, sha256
 
+pytestmark = pytest.mark.chains
+
 # For each file of the view, whether it counts as up to date as it is, changed, with the marks of a conflict, and removed.
 TRY_ALL = """
 import json

@@ -36,6 +36,7 @@ def logs(checkout, kind):
     return [path.read_text() for path in sorted(checkout.folder.glob(f"logs/{kind}/*.log"))]
 
 
+@pytest.mark.chains
 def test_siblings_share_a_job_keep_what_is_done_when_one_fails_and_have_the_same_bits_as_alone(two_seeds):
     checkout = two_seeds
     # Rule by rule nothing shares a job.
@@ -90,6 +91,7 @@ def test_what_was_kept_is_put_back_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [path.name for path in KEPT.iterdir()] == ["siblings_2"]
 
 
+@pytest.mark.chains
 def test_siblings_that_are_stopped_are_saved_and_go_on(two_seeds):
     checkout = two_seeds
     checkout.edit("config/experiment/tiny.yaml", "epochs: 2", "epochs: 80")

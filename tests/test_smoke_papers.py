@@ -1,6 +1,6 @@
 """Published tables at scale smoke, for real: every kind of step of each table, from data to the numbers beside the published ones.
 
-A sample that has every kind of step runs with all tests; `make smoke-papers` runs all tables.
+`make test-chains` runs a sample that has every kind of step, `make smoke-papers` all tables.
 """
 
 import json
@@ -64,16 +64,18 @@ def test_the_sample_has_every_kind_of_step():
     kinds = {step.kind for step in build_plan(SAMPLE, ("scale=smoke", "seeds=[0]")).steps.values()}
     plan, steps = one_step_each()
     kinds |= {plan.steps[name].kind for name in plan.behind(step.name for step in steps)}
-    # The rest belongs to every other test of a chain, but for class_structure.
-    rest = {"softlabels", "tables", "class_structure", "statistics", "ensemble", "transfer", "figure"}
+    # The rest belongs to every other test of a chain, to test_joint_chain, and class_structure to the papers' own.
+    rest = {"member", "early_exit", "softlabels", "tables", "class_structure", "statistics", "ensemble", "transfer", "figure"}
     assert set(FUNCTIONS) - kinds == rest
 
 
+@pytest.mark.chains
 @pytest.mark.parametrize("name", SAMPLE)
 def test_a_sample_of_the_papers_tables_runs(sample, name):
     check_table(sample, name)
 
 
+@pytest.mark.chains
 def test_steps_that_only_larger_tables_have_run(sample):
     _, steps = one_step_each()
     config = ("--config", f"paper=[{','.join(ONE_STEP)}]", "scale=smoke", "seeds=1")
@@ -83,6 +85,7 @@ def test_steps_that_only_larger_tables_have_run(sample):
         assert metrics and all(math.isfinite(value) for value in metrics.values() if isinstance(value, float))
 
 
+@pytest.mark.chains
 def test_the_report_shows_published_tables(sample):
     page = (sample.folder / "results" / "report.html").read_text()
     for name in SAMPLE:

@@ -130,8 +130,8 @@ def test_stored_and_online_teacher_agree_on_every_view(made):
     images, views = torch.from_numpy(pairs).unbind(1)
     shown = torch.from_numpy(pixels)
     shown = ViewSpace(PAD, True).take(ViewSpace(PAD, True).windows(shown), images, views)
-    stored, _ = stored_teacher(root / "store", SHAPE, CPU, need_no_draws)(images, views, shown)
-    online, _ = online_teacher(*load_network(inputs["teacher"], CPU), with_maps=False)(images, views, shown)
+    stored, _, _ = stored_teacher(root / "store", SHAPE, CPU, need_no_draws)(images, views, shown, images)
+    online, _, _ = online_teacher(*load_network(inputs["teacher"], CPU), [], False)(images, views, shown, images)
     for logits in (stored, online):
         assert (logits.dtype, logits.shape) == (torch.float32, (IMAGES * VIEWS, CLASSES))
         assert torch.equal(logits, logits.half().float())
@@ -247,12 +247,12 @@ def test_a_student_finds_each_view_that_it_draws(made, few):
     ]
     pairs = np.random.default_rng(2).permutation([(i, v) for i, views in enumerate(views_seen()) for v in views])
     images, views = torch.from_numpy(pairs).unbind(1)
-    (every, _), (found, maps) = (teacher(images, views, torch.empty(0)) for teacher in teachers)
-    assert (found.dtype, found.shape, maps) == (torch.float32, (len(pairs), CLASSES), [])
+    (every, _, _), (found, seen, _) = (teacher(images, views, torch.empty(0), torch.empty(0)) for teacher in teachers)
+    assert (found.dtype, found.shape, seen) == (torch.float32, (len(pairs), CLASSES), {})
     assert same_to_float16(found.numpy(), every.double().numpy())
     missing = next(view for view in range(VIEWS) if view not in views_seen()[0])
     with pytest.raises(IndexError):
-        teachers[1](torch.tensor([0]), torch.tensor([missing]), torch.empty(0))
+        teachers[1](torch.tensor([0]), torch.tensor([missing]), torch.empty(0), torch.empty(0))
 
 
 @pytest.mark.parametrize("other", [(4, 2, EPOCHS), (3, 1, EPOCHS), (3, 2, EPOCHS + 1)])
@@ -343,7 +343,7 @@ dump(600, lambda: seen.append(anonymous()))
 print(max(seen) - before)
 before = anonymous()
 teacher = stored_teacher(root / "store600", (600, VIEWS, classes), torch.device("cpu"), None)
-sums = [teacher(torch.full((VIEWS,), image), torch.arange(VIEWS), torch.empty(0))[0].sum() for image in range(600)]
+sums = [teacher(torch.full((VIEWS,), image), torch.arange(VIEWS), torch.empty(0), torch.empty(0))[0].sum() for image in range(600)]
 print(anonymous() - before)
 """
 

@@ -94,6 +94,7 @@ def test_commands_that_look_on_import_no_torch(fresh, command):
     assert not imported(fresh, COMMAND, *command) & (HEAVY | {"pandas", "matplotlib"})
 
 
+@pytest.mark.chains
 def test_papers_whose_networks_were_counted_are_listed_without_torch(fresh):
     counted = "from gendistill.cost import counts\ncounts._count = lambda *_: counts.Counts(*[1] * 10)\n"
     assert not imported(fresh, COMMAND.replace("code =", f"{counted}code ="), "papers") & (HEAVY | {"pandas", "matplotlib"})

@@ -186,9 +186,9 @@ def record_batches(monkeypatch, dataset, folder, recipe):
     """What a teacher is asked for in each step of a training: positions, view numbers and pixels."""
     seen = []
 
-    def ask(positions, views, pixels):
+    def ask(positions, views, pixels, labels):
         seen.append((positions.numpy(), views.numpy(), pixels.numpy().copy()))
-        return torch.zeros(len(positions), CLASSES), []
+        return torch.zeros(len(positions), CLASSES), {}, None
 
     monkeypatch.setattr(run, "_teacher", lambda *_: ask)
     train(folder, dataset, FROM_TEACHER, recipe)

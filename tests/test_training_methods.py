@@ -12,6 +12,7 @@ from gendistill.precision import autocast
 from gendistill.runtime import Runtime
 from gendistill.targets import instantiate
 from gendistill.training import loop, run
+from gendistill.training.objective import Method, Objective
 from tests.tiny import (
     CLASSES,
     COUNT,
@@ -33,6 +34,7 @@ WIDE = {"_target_": "gendistill.networks.wide_resnet.WideResNet", "depth": 10, "
 ATTENTION = {
     "_target_": "gendistill.objectives.attention_transfer.loss",
     "needs": ["maps", "teacher_maps"],
+    "label_weight": 1.0,
     "beta": 10.0,
 }
 
@@ -91,17 +93,20 @@ def test_attention_transfer_sees_the_maps_of_student_and_teacher_on_the_same_vie
         recorded.append({k: [m.detach().clone() for m in maps] for k, maps in given.items()} | {"logits": teacher_logits})
         return original(logits, labels, teacher_logits, **given)
 
-    monkeypatch.setattr(run, "_objective", lambda settings: loop.Objective(spy, ("maps", "teacher_maps")))
+    method = Method(spy, ("maps", "teacher_maps"))
+    monkeypatch.setattr(run, "read_objective", lambda settings, epochs: Objective((method,)))
     pixels = []
-    plain = loop.forward_with_maps
+    plain = loop.look
 
-    def watch(network, images):
+    def watch(network, fitted, images, key):
         pixels.append(images.detach().clone())
-        return plain(network, images)
+        return plain(network, fitted, images, key)
 
-    monkeypatch.setattr(loop, "forward_with_maps", watch)
+    monkeypatch.setattr(loop, "look", watch)
     train_with(tmp_path / "student", dataset, objective=ATTENTION, teacher=teacher)
     network, _ = load_network(teacher, torch.device("cpu"))
+    # Tried once before training.
+    del recorded[0]
     assert len(recorded) == EPOCHS * STEPS
     for images, given in zip(pixels, recorded, strict=True):
         with autocast("float32", images.device):
@@ -249,8 +254,10 @@ def test_what_an_objective_needs_is_what_it_is_given(dataset, teacher, tmp_path,
         given.append((images.clone(), epoch, key, labels.clone()))
         return F.cross_entropy(logits, labels)
 
-    monkeypatch.setattr(run, "_objective", lambda settings: loop.Objective(spy, ("images", "epoch", "key")))
+    monkeypatch.setattr(run, "read_objective", lambda settings, epochs: Objective((Method(spy, ("images", "epoch", "key")),)))
     train_with(tmp_path / "student", dataset, teacher=teacher)
+    # Tried once before training.
+    del given[0]
     own = torch.from_numpy(load_images(dataset).labels["train"])
     assert [epoch for _, epoch, _, _ in given] == [e for e in range(EPOCHS) for _ in range(STEPS)]
     assert len({key for _, _, key, _ in given}) == 1

@@ -136,6 +136,7 @@ def test_a_file_that_went_missing_is_named(dataset, tree, tmp_path):
         train(tmp_path / "out", dataset, tmp_path / "copy")
 
 
+@pytest.mark.chains
 def test_a_chain_on_disk_by_snakemake(checkout: Checkout):
     """Moved images are the same images; a class too few is an error before any training."""
     write_tree(checkout.folder / "copy")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.numpy import load_file
 
 from gendistill.data.images import Images, save_images
@@ -120,6 +121,18 @@ def stop_at(call):
 
 
 def replace_loss(loss, monkeypatch):
-    """Let the objective `cross_entropy` be another function, for this test."""
-    monkeypatch.setattr(loss, "__module__", "gendistill.objectives.cross_entropy")
-    monkeypatch.setattr("gendistill.objectives.cross_entropy.loss", loss)
+    """Let the objective `cross_entropy` be another function, for this test; when it is tried before training, it is as before."""
+    fit_objective, trying = run.fit_objective, []
+
+    def fit(*arguments):
+        trying.append(True)
+        fitted = fit_objective(*arguments)
+        trying.clear()
+        return fitted
+
+    def replaced(logits, labels, teacher_logits=None):
+        return F.cross_entropy(logits, labels) if trying else loss(logits, labels, teacher_logits)
+
+    monkeypatch.setattr(run, "fit_objective", fit)
+    monkeypatch.setattr(replaced, "__module__", "gendistill.objectives.cross_entropy")
+    monkeypatch.setattr("gendistill.objectives.cross_entropy.loss", replaced)

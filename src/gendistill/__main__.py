@@ -242,6 +242,7 @@ def _papers(given: argparse.Namespace) -> int:
 
 def _code_hashes(given: argparse.Namespace) -> int:
     from gendistill.plan.code import code_hash
+    from gendistill.plan.nested import targets_in
     from gendistill.plan.paths import CONFIG
     from gendistill.plan.runs import ON_DISK
     from gendistill.plan.settings import load_group
@@ -249,7 +250,7 @@ def _code_hashes(given: argparse.Namespace) -> int:
     modules = {function.partition(":")[0] for function in FUNCTIONS.values()} | {ON_DISK}
     for group in ("dataset", "network", "objective"):
         members = (path.stem for path in (CONFIG / group).glob("*.yaml"))
-        modules |= {load_group(group, name)["_target_"].rpartition(".")[0] for name in members}
+        modules |= {target.rpartition(".")[0] for name in members for target in targets_in(load_group(group, name))}
     for module in sorted(modules):
         print(f"{module}: {code_hash(module)}")
     return 0

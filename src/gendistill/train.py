@@ -20,7 +20,7 @@ from gendistill.plan.build import Plan, add_experiment
 from gendistill.plan.canonical import whole_numbers
 from gendistill.plan.paths import CONFIG
 from gendistill.plan.settings import compose_experiment, lenient
-from gendistill.plan.step import NETWORKS, Step
+from gendistill.plan.step import HOLD_NETWORK, Step
 
 
 @hydra.main(config_path=str(CONFIG), config_name="config", version_base="1.3")
@@ -66,7 +66,7 @@ def choose_step(plan: Plan, experiment: str) -> Step:
     seed = settings["seeds"][0] if run["seed"] is None else run["seed"]
     role = f"{prefix}-gen{run['generation']}-seed{seed}"
     if role not in plan.roles:
-        networks = [r for r, name in plan.roles.items() if plan.steps[name].kind in NETWORKS]
+        networks = [r for r, name in plan.roles.items() if plan.steps[name].kind in HOLD_NETWORK]
         raise SettingError(
             f"run.lineage = {run['lineage']}, run.generation = {run['generation']}, run.seed = {run['seed']}: there is no network "
             f"{role}. Allowed: {', '.join(networks)}."

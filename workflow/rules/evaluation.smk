@@ -103,6 +103,27 @@ rule class_structure:
         "python -m gendistill class_structure --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
 
 
+rule early_exit:
+    input:
+        reads("early_exit"),
+    output:
+        outputs("early_exit"),
+    log:
+        "logs/early_exit/{id}.log",
+    benchmark:
+        "benchmarks/early_exit/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: threads_of("early_exit")
+    resources:
+        **resources_of("early_exit"),
+    params:
+        spec=spec("early_exit"),
+        options=options("early_exit"),
+    shell:
+        "python -m gendistill early_exit --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
+
+
 rule fine_tune:
     input:
         reads("fine_tune"),

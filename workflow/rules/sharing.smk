@@ -1,5 +1,5 @@
 # What is shared is fetched, never made again.
-ruleorder: restore > dataset > text > patriarch > generation > softlabels > fine_tune
+ruleorder: restore > dataset > text > patriarch > generation > softlabels > fine_tune > member
 ruleorder: restore > language_patriarch > language_generation > language_softlabels
 
 

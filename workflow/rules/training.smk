@@ -59,3 +59,24 @@ rule generation:
         options=options("generation"),
     shell:
         "python -m gendistill generation --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"
+
+
+rule member:
+    input:
+        reads("member"),
+    output:
+        outputs("member"),
+    log:
+        "logs/member/{id}.log",
+    benchmark:
+        "benchmarks/member/{id}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: threads_of("member")
+    resources:
+        **resources_of("member"),
+    params:
+        spec=spec("member"),
+        options=options("member"),
+    shell:
+        "python -m gendistill member --spec {params.spec:q} {params.options} --threads {threads} 2> {log}"

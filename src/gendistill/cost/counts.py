@@ -9,6 +9,7 @@ from typing import Any
 
 from gendistill.plan.canonical import digest
 from gendistill.plan.code import code_hash
+from gendistill.plan.nested import targets_in
 from gendistill.plan.paths import CACHE
 from gendistill.plan.settings import write_cache
 
@@ -60,8 +61,8 @@ def counts_of(network: dict[str, Any], code: dict[str, str], shape: Sequence[int
         classes: classes, or words of the vocabulary.
     """
     own = {key: value for key, value in network.items() if key not in ("name", "reductions", "shares")}
-    module = network["_target_"].rpartition(".")[0]
-    key = digest([own, code.get(module, ""), list(shape), classes, _own_code()], 20)
+    modules = [target.rpartition(".")[0] for target in targets_in(network)]
+    key = digest([own, [code.get(module, "") for module in modules], list(shape), classes, _own_code()], 20)
     known = _known()
     if key not in known:
         # Another process may have counted others meanwhile.
@@ -114,20 +115,23 @@ def count_image_network(network: dict[str, Any], shape: Sequence[int], classes: 
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from gendistill.networks import cost
-    from gendistill.targets import instantiate
+    from gendistill.targets import instantiate, module_of
 
+    if "taken" in network:
+        network = module_of(network).alone(network, network["taken"])
     size = {"channels": shape[0], "classes": classes}
     # Fake tensors know the number format and what is computed again; on meta tensors, operations are those of a device.
     with FakeTensorMode():
-        model = instantiate(network)(**size)
+        model = cost.whole(instantiate(network)(**size))
         # Batch norm needs two images where a map is a single pixel.
         two, four = (torch.zeros(n, *shape) for n in (2, 4))
         kept = [cost.kept_bytes(model, images) for images in (two, four)]
         with torch.autocast("cpu", torch.bfloat16):
             rounded = [cost.kept_bytes(model, images) for images in (two, four)]
         training_flops = cost.training_flops(model, two) / 2
-    recomputes = bool(network.get("recompute"))
-    model = cost.build_on_meta({**network, "recompute": False} if recomputes else network, **size)
+    once = _computed_once(network)
+    recomputes = once != network
+    model = cost.whole(cost.build_on_meta(once, **size))
     two = torch.zeros(2, *shape, device="meta")
     forward_kernels, training_kernels = cost.kernels(model, two)
     return Counts(
@@ -138,10 +142,16 @@ def count_image_network(network: dict[str, Any], shape: Sequence[int], classes: 
         largest_bytes=max(kept[0]) / 2,
         parameters=sum(p.numel() for p in model.parameters()),
         state_bytes=sum(tensor.nbytes for tensor in model.state_dict().values()),
-        features=model.classifier.in_features,
+        features=0 if isinstance(model, cost.Whole) else model.classifier.in_features,
         forward_kernels=forward_kernels,
         training_kernels=training_kernels + recomputes * forward_kernels + LOOP_KERNELS,
     )
+
+
+def _computed_once(network: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a network, and of those that it is made of, without anything computed again, which meta tensors cannot."""
+    once = {**network, "recompute": False} if network.get("recompute") else network
+    return {**once, "networks": [_computed_once(each) for each in once["networks"]]} if "networks" in once else once
 
 
 def count_language_model(network: dict[str, Any], vocabulary: int) -> Counts:

@@ -18,6 +18,11 @@ PUBLISHED: dict[str, tuple[int, ...]] = {
     "places365": (1_803_460, 36_500, 3),
     "caltech256": (256 * 60, 29_780 - 256 * 60, 3),
     "indoor67": (67 * 80, 67 * 20, 3),
+    "food101": (101 * 750, 101 * 250, 3),
+    "flowers102": (2 * 1_020, 6_149, 3),
+    "cars": (8_144, 8_041, 3),
+    "cub200": (5_994, 5_794, 3),
+    "pets": (3_680, 3_669, 3),
     "ptb": (929_589, 73_760, 82_430),
     "pydoc": (70_000, 4_000, 4_000),
 }
@@ -99,6 +104,8 @@ def _published(step: Step) -> Size | None:
     if name == "caltech256":
         counts["train"] = settings["classes"] * settings["train_per_class"]
         counts["test"] = train + test - counts["train"]
+    if name == "flowers102":
+        counts["train"] = train // 2 * len(settings["train_parts"])
     return _images(counts, (channels, settings["image_size"], settings["image_size"]), settings)
 
 

@@ -8,10 +8,10 @@ from gendistill.cost.counts import Counts, counts_of
 from gendistill.cost.data import Size, size_of
 from gendistill.plan import Plan, Step
 from gendistill.plan.step import NETWORKS, SHARED_OUT
-from gendistill.softlabels.extent import distilled_epochs, expected_views, view_count
+from gendistill.softlabels.extent import distilled_epochs, expected_views, first_epochs, view_count
 
 # The kinds of step that compute with a network, on a GPU where there is one.
-COMPUTES = (*NETWORKS, "softlabels", "language_softlabels", "transfer", "statistics", "agreement", "class_structure")
+COMPUTES = (*NETWORKS, "member", "softlabels", "language_softlabels", "transfer", "statistics", "agreement", "class_structure")
 # Images of a forward pass without a backward one, as in training, soft labels and evaluations alike.
 EVALUATION_BATCH = 200
 # Words of each stream that a teacher of text reads at a time.
@@ -131,6 +131,8 @@ def _counted(plan: Plan, step: Step) -> dict[str, Any]:
     if step.kind not in COMPUTES:
         return {}
     data = _size(_input(plan, step, "dataset"))
+    if step.kind == "member":
+        return _taking_out(plan, step, data)
     if step.kind in NETWORKS:
         return _training(plan, step, data)
     if step.kind in ("softlabels", "language_softlabels"):
@@ -157,13 +159,14 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     recipe = step.settings["recipe"]
     counts, precision = _network(step, data)
     if data.shape:
-        found = _image_training(recipe, data)
+        first = first_epochs(step.settings["objective"], recipe["epochs"])
+        found = _image_training(recipe, data, first)
         looked = _evaluations(recipe) * data.evaluated + (0 if data.on_disk else data.counts["train"])
         batch = EVALUATION_BATCH
         written = {"logits.safetensors": data.counts["test"] * (LOGIT_BYTES * data.classes + 8)}
     else:
         found = _text_training(recipe, data)
-        looked = recipe["epochs"] * data.evaluated + data.counts["train"]
+        first, looked = 0, recipe["epochs"] * data.evaluated + data.counts["train"]
         batch = recipe["evaluation_batch_size"] * recipe["unrolled_steps"]
         written = {}
     looks = [Pass(counts, looked, batch, precision, found["unrolled"])]
@@ -173,7 +176,7 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     elif "teacher" in step.inputs:
         teacher = _network_of_step(plan, _input(plan, step, "teacher"))
         epochs = distilled_epochs(step.settings["objective"].get("distil_until", 1.0), recipe["epochs"])
-        looks.append(Pass(teacher[0], epochs * data.counts["train"], found["batch"], teacher[1], found["unrolled"]))
+        looks.append(Pass(teacher[0], (first + epochs) * data.counts["train"], found["batch"], teacher[1], found["unrolled"]))
     return {
         **found,
         **_in_memory(data, recipe, found["batch"]),
@@ -189,8 +192,8 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     }
 
 
-def _image_training(recipe: dict[str, Any], data: Size) -> dict[str, Any]:
-    train, epochs = data.counts["train"], recipe["epochs"]
+def _image_training(recipe: dict[str, Any], data: Size, first: int) -> dict[str, Any]:
+    train, epochs = data.counts["train"], first + recipe["epochs"]
     # Where memory is too small for a batch, it comes in parts.
     batch = min(recipe.get("micro_batch") or recipe["batch_size"], recipe["batch_size"])
     return {"batch": min(batch, train), "unrolled": 1, "training_steps": epochs * -(-train // batch), "trained": epochs * train}
@@ -250,6 +253,24 @@ def _evaluation(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
     }
 
 
+def _taking_out(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
+    """One network of several that were trained together: it is evaluated as at the end of a training."""
+    counts, precision = _network(step, data)
+    joint, _ = _network_of_step(plan, _input(plan, step, "joint"))
+    images = data.evaluated + (0 if data.on_disk else data.counts["train"])
+    return {
+        **_in_memory(data, {}),
+        "logits": _largest_split(data) * data.classes,
+        "passes": (Pass(counts, images, EVALUATION_BATCH, precision),),
+        "read_bytes": data.file_bytes + joint.state_bytes,
+        "written": {
+            "model.safetensors": counts.state_bytes,
+            "logits.safetensors": data.counts["test"] * (LOGIT_BYTES * data.classes + 8),
+        },
+        "decoded": images if data.on_disk else 0,
+    }
+
+
 def _largest_split(data: Size) -> int:
     """Images of the largest split whose logits are computed; the training images on disk are not looked at again."""
     return max(count for split, count in data.counts.items() if split != "train" or not data.on_disk)
@@ -286,5 +307,6 @@ def _network_of_step(plan: Plan, step: Step) -> tuple[Counts, str]:
 
 
 def _network(step: Step, data: Size) -> tuple[Counts, str]:
-    counts = counts_of(step.settings["network"], step.code, data.shape, data.classes)
+    taken = {"taken": step.settings["taken"]} if "taken" in step.settings else {}
+    counts = counts_of({**step.settings["network"], **taken}, step.code, data.shape, data.classes)
     return counts, "auto" if step.settings["recipe"]["precision"] == "auto" else "float32"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gendistill.networks.joint import Joint
 from gendistill.targets import instantiate
 
 
@@ -14,6 +15,25 @@ def build_on_meta(settings: dict[str, Any], **size: int) -> nn.Module:
     """The network of `settings` without memory for its weights; `size` is what its class takes besides (channels, classes)."""
     with torch.device("meta"):
         return instantiate(settings)(**size)
+
+
+class Whole(nn.Module):
+    """All that several networks compute that are trained together."""
+
+    def __init__(self, joint: Joint) -> None:
+        super().__init__()
+        self.joint = joint
+
+    def forward(self, images: Tensor) -> Tensor:
+        """All outputs of a training step side by side: (B, C, H, W) -> (B, numbers)."""
+        outputs = self.joint.outputs(images, 0).values()
+        tensors = [each for output in outputs for each in (output if isinstance(output, list) else [output])]
+        return torch.cat([tensor.flatten(1).float() for tensor in tensors], dim=1)
+
+
+def whole(network: nn.Module) -> nn.Module:
+    """What is to be counted of the training of a network: of a joint one, all that it computes."""
+    return Whole(network) if isinstance(network, Joint) else network
 
 
 def forward_flops(network: nn.Module, *inputs: Any) -> int:

@@ -17,7 +17,8 @@ from gendistill.networks.grouped import PreActivation, draw_convolutions
 class DenseNet(PreActivation):
     """A 3x3 convolution, three dense blocks with transitions between them, batch norm, average pooling, a linear layer.
 
-    Works for any image size and number of channels.
+    A group ends with its block, and begins with the transition between it and the block before; the 1x1 convolution after the
+    last block, where there is one, belongs to the last group. Works for any image size and number of channels.
 
     Args:
         channels: channels of an image.
@@ -45,36 +46,27 @@ class DenseNet(PreActivation):
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, first_width, 3, padding=1, bias=False)
-        self.blocks = nn.ModuleList()
-        self.transitions = nn.ModuleList()
+        self.groups = nn.ModuleList()
         width = first_width
         for i in range(3):
-            self.blocks.append(Block(width, units, growth, bottleneck * growth, recompute))
+            layers: list[nn.Module] = []
+            if i > 0:
+                after = max(1, int(width * compression))
+                layers, width = [Transition(width, after), halving()], after
+            layers.append(Block(width, units, growth, bottleneck * growth, recompute))
             width += units * growth
-            after = max(1, int(width * compression)) if i < 2 else last_width
-            if after:
-                self.transitions.append(Transition(width, after))
-                width = after
+            if i == 2 and last_width:
+                layers.append(Transition(width, last_width))
+                width = last_width
+            self.groups.append(nn.Sequential(*layers))
         self.norm = nn.BatchNorm2d(width)
         self.classifier = nn.Linear(width, classes)
         draw_convolutions(self)
 
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each block: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image.
 
-        The last one is that of the last 1x1 convolution where there is one.
-        """
-        maps = [self.blocks[0](self.stem(images))]
-        for transition, block in zip(self.transitions, self.blocks[1:], strict=False):
-            maps.append(block(halved(transition(maps[-1]))))
-        if len(self.transitions) == 3:
-            maps[-1] = self.transitions[2](maps[-1])
-        return maps
-
-
-def halved(x: Tensor) -> Tensor:
+def halving() -> nn.Module:
     """Average pooling 2x2; an odd last row or column is kept, so that sizes are those of convolutions with stride 2."""
-    return F.avg_pool2d(x, 2, ceil_mode=True)
+    return nn.AvgPool2d(2, ceil_mode=True)
 
 
 class Transition(nn.Module):
@@ -159,6 +151,7 @@ class _Recompute(torch.autograd.Function):
         return function(list(tensors[parameters:]))
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         parameters = ctx.saved_tensors[: ctx.parameters]
         inputs = [x.detach().requires_grad_(x.requires_grad) for x in ctx.saved_tensors[ctx.parameters :]]

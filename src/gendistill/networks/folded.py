@@ -33,6 +33,8 @@ def folded(network: nn.Module, images: Tensor) -> nn.Module:
     ShapeProp(found).propagate(images)
     modules = dict(found.named_modules())
     for node in found.graph.nodes:
+        if node.op == "call_module" and isinstance(modules[str(node.target)], nn.ReLU):
+            node.op, node.target = "call_function", F.relu
         if node.target is F.relu and _can_be_written_over(node.args[0], node, modules):
             node.kwargs = {**node.kwargs, "inplace": True}
         if node.target is operator.add and _can_be_written_over(node.args[0], node, modules):

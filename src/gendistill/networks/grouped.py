@@ -3,11 +3,17 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gendistill.errors import SettingError
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish)
+
 
 class Grouped(nn.Module):
     """A network that shows the output of each of its groups.
 
-    A family sets `stem` (its first layer, a convolution), `groups` and `classifier` (its last layer, linear).
+    A family sets `stem` (its first layer, a convolution), `groups` (in a ModuleList, each called once in a forward pass) and
+    `classifier` (its last layer, linear). The last activation of a group is a module of one of ACTIVATIONS that works not in
+    place, so that `tap_paths` can name what it is given; activations that come after it in a group are none.
     """
 
     def begin(self, images: Tensor) -> Tensor:
@@ -20,6 +26,30 @@ class Grouped(nn.Module):
         for group in self.groups:
             maps.append(group(maps[-1]))
         return maps[1:]
+
+    def tap_paths(self, which: str) -> list[str]:
+        """Paths of the layers whose outputs `which` names; `PATH:input` stands for what a layer is given.
+
+        Args:
+            which: `groups`, the output of each group; `stem_and_groups`, what the first group is given and then these;
+                `before_relu`, for each group, the values (B, C_i, H_i, W_i) that its last activation is given.
+
+        Raises:
+            SettingError: `which` is none of these.
+        """
+        groups = [f"groups.{i}" for i in range(len(self.groups))]
+        found = {"groups": groups, "stem_and_groups": ["groups.0:input", *groups], "before_relu": self.before_relu()}
+        if which not in found:
+            raise SettingError(f"objective.taps = {which}: must be one of {', '.join(found)}, or lists of layers")
+        return found[which]
+
+    def before_relu(self) -> list[str]:
+        """For each group, the path of what its last activation is given."""
+        found = []
+        for i, group in enumerate(self.groups):
+            *_, last = (name for name, module in group.named_modules() if isinstance(module, ACTIVATIONS))
+            found.append(f"groups.{i}.{last}:input")
+        return found
 
     def pool(self, last_map: Tensor) -> Tensor:
         """Penultimate features of the last group's output: (B, F, H, W) -> (B, F)."""
@@ -35,7 +65,15 @@ class Grouped(nn.Module):
 
 
 class PreActivation(Grouped):
-    """A network whose groups end before batch norm and ReLU, which `norm` does once, after the last one."""
+    """A network whose groups end before batch norm and ReLU, which the next group begins with, and `norm` after the last one."""
+
+    def before_relu(self) -> list[str]:
+        """For each group, the path of the batch norm that follows it; ReLU is given what that one returns."""
+        found = []
+        for i, group in enumerate(self.groups[1:], start=1):
+            first = next(name for name, module in group.named_modules() if isinstance(module, nn.BatchNorm2d))
+            found.append(f"groups.{i}.{first}")
+        return [*found, "norm"]
 
     def pool(self, last_map: Tensor) -> Tensor:
         """Penultimate features of the last group's output: (B, F, H, W) -> (B, F)."""

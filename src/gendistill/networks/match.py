@@ -5,9 +5,9 @@ channels times a ratio. It gives no more than names and parameter counts. The re
 Table 5; the teacher that they fit is `densenet_90_60_workshop`, whose transitions leave 480, 660 and 750 channels.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
-from gendistill.networks.densenet import Transition, halved
+from gendistill.networks.densenet import Transition, halving
 from gendistill.networks.grouped import PreActivation, draw_convolutions
 from gendistill.networks.preresnet import EXPANSION, Bottleneck
 from gendistill.networks.wide_resnet import WideBlock
@@ -15,6 +15,9 @@ from gendistill.networks.wide_resnet import WideBlock
 
 class MatchWideResNet(PreActivation):
     """A DenseNet with `units` blocks of a Wide-ResNet in place of each dense block; its transitions stay.
+
+    A group ends with its blocks, and begins with the transition between these and the ones before; the last group ends with the
+    last transition.
 
     Args:
         channels: channels of an image.
@@ -38,27 +41,18 @@ class MatchWideResNet(PreActivation):
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(channels, teacher_first_width, 3, padding=1, bias=False)
-        self.groups, self.transitions = nn.ModuleList(), nn.ModuleList()
-        before = teacher_first_width
-        for width in widths(teacher_units, teacher_growth, teacher_first_width):
+        self.groups = nn.ModuleList()
+        before, transition = teacher_first_width, None
+        for i, width in enumerate(widths(teacher_units, teacher_growth, teacher_first_width)):
             inner = max(1, round(ratio * width))
-            self.groups.append(nn.Sequential(WideBlock(before, inner), *(WideBlock(inner, inner) for _ in range(units - 1))))
-            self.transitions.append(Transition(inner, width))
+            layers = [] if transition is None else [transition, halving()]
+            layers += [WideBlock(before, inner), *(WideBlock(inner, inner) for _ in range(units - 1))]
+            transition = Transition(inner, width)
+            self.groups.append(nn.Sequential(*layers, *([transition] if i == 2 else [])))
             before = width
         self.norm = nn.BatchNorm2d(before)
         self.classifier = nn.Linear(before, classes)
         draw_convolutions(self)
-
-    def maps(self, images: Tensor) -> list[Tensor]:
-        """The output of each group: float (B, C, H, W) -> three of (B, C_i, H_i, W_i), 1, 2 and 4 times smaller than the image.
-
-        The last one is that of the last transition.
-        """
-        first, second, third = self.groups
-        maps = [first(self.stem(images))]
-        maps.append(second(halved(self.transitions[0](maps[-1]))))
-        last = third(halved(self.transitions[1](maps[-1])))
-        return [*maps, self.transitions[2](last)]
 
 
 class MatchPreResNet(PreActivation):

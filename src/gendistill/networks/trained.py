@@ -85,20 +85,6 @@ def logits_of(network: nn.Module, description: Description, images: Tensor) -> T
 
 
 @torch.inference_mode()
-def logits_and_maps_of(network: nn.Module, description: Description, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Logits of a batch as `logits_of` gives them, and the output of each group of layers, float32 (B, C, H, W)."""
-    with autocast(description.precision, images.device):
-        logits, maps = forward_with_maps(network, description.normalise(images))
-    return logits.float(), [map.float() for map in maps]
-
-
-def forward_with_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Logits (B, K) and the output of each group of layers, (B, C, H, W), from one pass over normalised images."""
-    maps = network.maps(images)
-    return network.classifier(network.pool(maps[-1])), maps
-
-
-@torch.inference_mode()
 def features_of(network: nn.Module, description: Description, images: Tensor) -> Tensor:
     """Penultimate features of a batch: uint8 (B, C, H, W) -> float32 (B, F)."""
     with autocast(description.precision, images.device):

@@ -3,6 +3,16 @@
 from torch import Tensor
 
 from gendistill.objectives import attention_transfer, kd
+from gendistill.objectives.matching import Shapes
+
+
+def check(shapes: Shapes, teacher_shapes: Shapes) -> None:
+    """Check that student and teacher have as many maps, of equal resolutions.
+
+    Raises:
+        SettingError: see `gendistill.objectives.attention_transfer.check`.
+    """
+    attention_transfer.check(shapes, teacher_shapes)
 
 
 def loss(

@@ -5,11 +5,12 @@ from typing import Any
 
 from gendistill.errors import SettingError
 from gendistill.plan import evaluations
+from gendistill.plan.nested import main_member, members_of
 from gendistill.plan.network import Network, check_medium, check_processes, check_recipe
 from gendistill.plan.plan import Study
 from gendistill.plan.runs import add_dataset, add_scratch
 from gendistill.plan.scale import scaled
-from gendistill.plan.settings import load_group
+from gendistill.plan.settings import load_group, resolve_group
 from gendistill.plan.step import Step
 from gendistill.plan.validate import check_group
 
@@ -24,7 +25,8 @@ class Metric:
     Attributes:
         step: `network` (or what evaluates it: an ensemble, a transfer), `statistics`, `agreement` or `class_structure`.
         key: of the metric in the step's receipt.
-        form: `as_is`, `accuracy` (100 minus an error), `millions`, `tenth`, or `best_accuracy` (the largest of several steps).
+        form: `as_is`, `accuracy` (100 minus an error), `millions`, `tenth`, `best_accuracy` (the largest of several steps), or
+            `gain` (by how much the second step's error is less than the first's).
     """
 
     step: str
@@ -44,6 +46,7 @@ METRICS = {
     "test_accuracy_pct": Metric("network", "test_error_pct", "accuracy"),
     "top1_accuracy_pct": Metric("network", "test_error_pct", "accuracy"),
     "top5_accuracy_pct": Metric("network", "test_top5_error_pct", "accuracy"),
+    "top1_accuracy_gain_points": Metric("network", "test_error_pct", "gain"),
     "train_accuracy_pct": Metric("network", "train_error_pct", "accuracy"),
     "best_test_accuracy_pct": Metric("network", "test_error_pct", "best_accuracy"),
     "perplexity_val": Metric("network", "validation_perplexity"),
@@ -74,6 +77,7 @@ CHOSEN_ON_TEST = ("test_error_pct_best_epoch", "best_test_accuracy_pct")
 IMAGE_METRICS = {"parameters", "test_error_pct", "best_epoch_test_error_pct", "test_top5_error_pct", "train_error_pct"}
 GIVES = {
     "network": IMAGE_METRICS,
+    "member": {"parameters", "test_error_pct", "test_top5_error_pct"},
     "text": {"parameters", "validation_perplexity", "test_perplexity"},
     "best_of": {"test_error_pct"},
     "ensemble": {"test_error_pct", "test_top5_error_pct"},
@@ -113,11 +117,12 @@ def find_cell(
         raise SettingError(f"table.rows: metric = {row['metric']}: must be one of {', '.join(METRICS)}. Set in {study.where}.")
     metric = METRICS[row["metric"]]
     names = {column: slug(row[column]) for column in COLUMNS}
-    key = _filled(str(source["lineage"]), names, study)
-    if (key, seed) not in grown:
-        raise SettingError(
-            f"table.cells: lineage = {key}: there is no such lineage. Allowed: {', '.join(lineages)}. Set in {study.where}."
-        )
+    key, before = (_filled(str(source.get(name, "")), names, study) for name in ("lineage", "over"))
+    for name, given in (("lineage", key), ("over", before)):
+        if name in source and (given, seed) not in grown:
+            raise SettingError(
+                f"table.cells: {name} = {given}: there is no such lineage. Allowed: {', '.join(lineages)}. Set in {study.where}."
+            )
     networks = grown[key, seed]
     kind = _kind_of(source, row, metric, lineages[key][0], study)
     if kind == "scratch":
@@ -136,7 +141,23 @@ def find_cell(
     own, role = lineages[key][generation], f"{key}-gen{generation}-seed{seed}"
     if kind in ("transfer", "fine_tune"):
         return [_transferred(study, source, role, own, networks[generation], seed)], metric.key
-    return [_evaluated(study, metric, role, own, generation, networks)], metric.key
+    if kind == "member":
+        read = _member(study, own, role, source["member"], networks[generation])
+    else:
+        read = _evaluated(study, metric, role, own, generation, networks)
+    return [grown[before, seed][0], read] if metric.form == "gain" else [read], metric.key
+
+
+def _member(study: Study, own: Network, role: str, name: str, main: Step) -> Step:
+    """One of the networks that were trained together, one of which, `main`, goes on in the lineage as `role`."""
+    names = members_of(own.network)
+    if name not in names:
+        known = f"Allowed: {', '.join(names)}" if names else f"{own.network['name']} is a single network"
+        raise SettingError(f"table.cells: member = {name}: there is no such member of {role}. {known}. Set in {study.where}.")
+    if name == main_member(own.network, study.where):
+        return main
+    start, _, seed = role.rpartition("-")
+    return study.plan.steps[study.plan.roles[f"{study.name}-{start}-{name}-{seed}"]]
 
 
 def _transferred(study: Study, source: dict[str, Any], role: str, own: Network, network: Step, seed: int) -> Step:
@@ -147,7 +168,8 @@ def _transferred(study: Study, source: dict[str, Any], role: str, own: Network, 
     target = add_dataset(study, scaled("dataset", dataset, study.settings["scale"], "transfer"))
     if "transfer" in source:
         return evaluations.add_transfer(study, role, network, target)
-    recipe = load_group("recipe", source["recipe"], study.where)
+    name = source["recipe"] if isinstance(source["recipe"], str) else source["recipe"]["name"]
+    recipe = resolve_group("recipe", load_group("recipe", name, study.where), source["recipe"], study.where)
     check_group("recipe", recipe, study.where)
     recipe = scaled("recipe", recipe, study.settings["scale"])
     check_recipe(recipe, target.settings, study.where)
@@ -175,7 +197,7 @@ def _evaluated(study: Study, metric: Metric, role: str, own: Network, generation
 
 def _kind_of(source: dict[str, Any], row: Row, metric: Metric, patriarch: Network, study: Study) -> str:
     """What a cell is read from: `network`, or the one key of `source` that names another; checked to have the metric."""
-    named = [kind for kind in ("ensemble", "best_of", "scratch", "transfer", "fine_tune") if kind in source]
+    named = [kind for kind in ("ensemble", "best_of", "scratch", "transfer", "fine_tune", "member") if kind in source]
     kind = named[0] if named else "network"
     if len(named) > 1 or ("generation" in source and kind in ("ensemble", "best_of", "scratch")):
         raise SettingError(f"table.cells: {source}: a cell is one thing, not several. Set in {study.where}.")
@@ -190,6 +212,7 @@ def _kind_of(source: dict[str, Any], row: Row, metric: Metric, patriarch: Networ
     else:
         given = GIVES["text"] if text and kind == "network" else set() if text else GIVES[kind]
         possible = metric.key in given and (metric.form == "best_accuracy") == (kind == "best_of")
+        possible &= (metric.form == "gain") == ("over" in source) and (metric.form != "gain" or kind in ("network", "member"))
     if not possible:
         what = "text" if text else "images on disk" if dataset.get("on_disk") else "images"
         raise SettingError(f"table.cells: {row['metric']} cannot be had from {source} of {what}. Set in {study.where}.")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from gendistill.errors import SettingError
+from gendistill.plan.nested import ENSEMBLE, main_member, members_of
 from gendistill.plan.network import Network
 from gendistill.plan.plan import Study
 from gendistill.plan.runs import code_of, source_of
@@ -9,6 +11,21 @@ from gendistill.plan.settings import Settings, load_group, read_superclasses
 from gendistill.plan.step import Step, make_step
 
 Cell = dict[str, Any]
+# Of the largest probability, at which an image leaves at an exit.
+THRESHOLDS = [0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
+
+
+def check_has_features(network: Step, what: str, where: str) -> None:
+    """Check that a network has one classifier and the features that it sees.
+
+    Raises:
+        SettingError: it is the ensemble of a joint network.
+    """
+    if network.settings.get("taken") == ENSEMBLE:
+        raise SettingError(
+            f"network.takes = {ENSEMBLE}: an ensemble has no features of its own, which {what} needs. Set network.takes to another "
+            f"member, or leave {what} out, in {where}."
+        )
 
 
 def add_ensemble(study: Study, group: str, label: str, members: list[Step], seed: int) -> Step:
@@ -27,6 +44,7 @@ def add_statistics(study: Study, own_role: str, data: Step, network: Step) -> St
 
 def add_transfer(study: Study, own_role: str, network: Step, target: Step) -> Step:
     """A linear SVM on the network's features of another data set."""
+    check_has_features(network, "transfer", study.where)
     name = target.settings["name"]
     slug = f"{network.id.rpartition('-')[0]}-to-{name}"
     step = make_step("transfer", slug, {}, code_of("transfer"), {"network": network, "dataset": target})
@@ -35,14 +53,16 @@ def add_transfer(study: Study, own_role: str, network: Step, target: Step) -> St
 
 def add_fine_tune(study: Study, own_role: str, network: Step, target: Step, recipe: Settings, seed: int) -> Step:
     """The network trained on with the labels of another data set."""
+    check_has_features(network, "fine_tune", study.where)
     objective = load_group("objective", "cross_entropy")
     own = {key: value for key, value in network.settings["network"].items() if key != "shares"}
-    settings = {"network": own, "objective": objective, "recipe": recipe, "seed": seed}
+    taken = {"taken": network.settings["taken"]} if "taken" in network.settings else {}
+    settings = {"network": own, **taken, "objective": objective, "recipe": recipe, "seed": seed}
     slug = f"{network.id.rpartition('-')[0]}-to-{target.settings['name']}"
     inputs = {"dataset": target, "start": network}
     code = code_of("fine_tune", own, objective, data=target)
     step = make_step("fine_tune", slug, settings, code, inputs, source_of(target))
-    return study.add(f"{own_role}-fine_tune-{target.settings['name']}", step)
+    return study.add(f"{own_role}-fine_tune-{target.settings['name']}", step, f"{own_role}-fine_tune-{target.id}")
 
 
 def add_agreement(study: Study, own_role: str, data: Step, student: Step, teacher: Step, temperature: float) -> Step:
@@ -54,12 +74,20 @@ def add_agreement(study: Study, own_role: str, data: Step, student: Step, teache
     return study.add(f"{own_role}-agreement", step)
 
 
+def add_early_exit(study: Study, own_role: str, exits: list[Step]) -> Step:
+    """What it saves to let images leave a network at the first exit that is sure."""
+    slug = exits[-1].id.rpartition("-")[0]
+    step = make_step("early_exit", slug, {"thresholds": THRESHOLDS}, code_of("early_exit"), {"exits": exits})
+    return study.add(f"{own_role}-early_exit", step)
+
+
 def add_class_structure(study: Study, own_role: str, dataset: Settings, data: Step, network: Step) -> Step:
     """How the features of classes and superclasses lie, and which classes come second.
 
     Raises:
         SettingError: the file of superclasses is not there, or holds something else.
     """
+    check_has_features(network, "class_structure", study.where)
     slug, path = network.id.rpartition("-")[0], dataset.get("superclasses")
     settings = {"superclasses": read_superclasses(path, study.where)} if path else {}
     inputs = {"dataset": data, "network": network}
@@ -91,9 +119,14 @@ def add_standard_evaluations(
         for k, network in enumerate(networks):
             role = f"{key}-gen{k}-seed{seed}"
             cell("error", network, lineage=key, generation=k, seed=seed)
+            beside = members_beside(study, role, lineages[key][k])
+            for member, step in beside.items():
+                cell("error", step, lineage=f"{key}-{member}", generation=k, seed=seed)
+            if exits := _exits(lineages[key][k], network, beside):
+                cell("early_exits", add_early_exit(study, role, exits), lineage=key, generation=k, seed=seed)
             if not data.settings.get("on_disk"):
                 cell("confidence", add_statistics(study, role, data, network), lineage=key, generation=k, seed=seed)
-            if lineages[key][-1].dataset.get("superclasses"):
+            if lineages[key][-1].dataset.get("superclasses") and network.settings.get("taken") != ENSEMBLE:
                 step = add_class_structure(study, role, lineages[key][-1].dataset, data, network)
                 cell("structure", step, lineage=key, generation=k, seed=seed)
             for target in targets:
@@ -112,6 +145,24 @@ def add_standard_evaluations(
             step = add_ensemble(study, "scratch", f"net0to{size - 1}", networks[:size], seed)
             cell("ensembles", step, lineage="scratch", members=f"net0to{size - 1}", size=size, networks_trained=size, seed=seed)
     return cells
+
+
+def members_beside(study: Study, role: str, own: Network) -> dict[str, Step]:
+    """The networks that were trained together with the one of a role, by the name of the member."""
+    if "networks" not in own.network:
+        return {}
+    name, _, seed = role.rpartition("-")
+    others = [member for member in members_of(own.network) if member != main_member(own.network, study.where)]
+    return {member: study.plan.steps[study.plan.roles[f"{study.name}-{name}-{member}-{seed}"]] for member in others}
+
+
+def _exits(own: Network, main: Step, beside: dict[str, Step]) -> list[Step]:
+    """The exits of a network that has several, in order; none of any other network."""
+    if own.network.get("members") != "groups":
+        return []
+    named = beside | {main.settings["taken"]: main}
+    exits = sorted((name for name in named if name.startswith("exit")), key=lambda name: int(name.removeprefix("exit")))
+    return [named[name] for name in exits]
 
 
 def _data_name(network: Step) -> str:

@@ -12,7 +12,7 @@ from gendistill.errors import SettingError
 from gendistill.plan.evaluations import Cell
 from gendistill.plan.plan import Study
 from gendistill.plan.runs import code_of
-from gendistill.plan.step import NETWORKS, make_step
+from gendistill.plan.step import HOLD_NETWORK, make_step
 
 PACKAGE = "gendistill.results.figures"
 # What figures call the metrics of networks.
@@ -124,8 +124,9 @@ def by_generation(study: Study, cells: list[Cell], **more: Any) -> Drawing:
 
 
 def training_curves(study: Study, cells: list[Cell]) -> Drawing | None:
-    """Of an experiment: each network of its lineages."""
-    own = [cell for cell in _networks(cells) if cell["lineage"] != "scratch"]
+    """Of an experiment: each network of its lineages; of several trained together the one that was evaluated meanwhile."""
+    steps = study.plan.steps
+    own = [cell for cell in _networks(cells) if cell["lineage"] != "scratch" and steps[cell["step"]].settings.get("main", True)]
     if not own:
         return None
     recipes = [study.plan.steps[cell["step"]].settings["recipe"] for cell in own]
@@ -241,7 +242,7 @@ def _networks_behind(study: Study, name: str) -> int:
         new = set(study.plan.steps[waiting.pop()].parents) - found
         found |= new
         waiting += new
-    return sum(study.plan.steps[step].kind in NETWORKS for step in found)
+    return sum(study.plan.steps[step].kind in HOLD_NETWORK for step in found)
 
 
 OF_EXPERIMENTS = {

@@ -1,13 +1,12 @@
 """Resolve what each network of a lineage is trained with, from an experiment's settings."""
 
 from gendistill.errors import SettingError
+from gendistill.plan.nested import resolve_nested
 from gendistill.plan.network import Network, check_network, check_pair
 from gendistill.plan.scale import scaled
-from gendistill.plan.settings import Settings, group_label, load_group, pick, resolve_group
+from gendistill.plan.settings import Settings, group_label, load_group, member, pick, resolve_group
 from gendistill.plan.validate import check_group
-
-# Settings that are lists by themselves: one value per generation is a list of lists.
-LIST_SETTINGS = ("milestones", "needs", "reductions", "shares")
+from gendistill.softlabels.exact import why_online
 
 
 def resolve(settings: Settings, where: str) -> dict[str, list[Network]]:
@@ -51,15 +50,18 @@ def _network(settings: Settings, change: Settings, k: int, generations: int, whe
         elif not (k == 0 and isinstance(changed, list) and group in patriarch):
             own = resolve_group(group, own, pick(changed, k, generations, group, where), where)
         own = resolve_group(group, own, patriarch.get(group), f"{where}, patriarch")
-        own = {key: _pick_leaf(key, value, k, generations, group, where) for key, value in own.items()}
+        usual = member(group, own["name"], where)
+        own = {key: _pick_leaf(key, value, usual.get(key), k, generations, group, where) for key, value in own.items()}
         check_group(group, own, where)
+        own = resolve_nested(group, own, settings["scale"], where)
         groups[group] = scaled(group, own, settings["scale"])
         if groups[group] is not own:
             check_group(group, groups[group], where)
     teacher = pick(change.get("teacher", settings["teacher"]), k, generations, "teacher", where) if k else "none"
     soft_labels = change.get("soft_labels", settings["soft_labels"])
-    if "teacher_maps" in groups["objective"].get("needs", []):
-        # Maps are not stored, so the teacher has to run anyway.
+    listens = any(need.startswith("teacher_") for need in groups["objective"].get("needs", []))
+    if listens or why_online(groups["recipe"]):
+        # Only logits are stored, and only those on the views, so the teacher has to run anyway.
         soft_labels = "online"
     label = "-".join(group_label(g, groups[g]) for g in ("network", "objective"))
     own = Network(dataset, **groups, teacher=_teacher(teacher, k, where), soft_labels=soft_labels, label=label)
@@ -67,8 +69,9 @@ def _network(settings: Settings, change: Settings, k: int, generations: int, whe
     return own
 
 
-def _pick_leaf(key: str, value: object, k: int, generations: int, group: str, where: str) -> object:
-    if key in LIST_SETTINGS and not (isinstance(value, list) and value and isinstance(value[0], list)):
+def _pick_leaf(key: str, value: object, usual: object, k: int, generations: int, group: str, where: str) -> object:
+    # Of a setting that is a list by itself, one value per generation is a list of lists.
+    if isinstance(usual, list) and not (isinstance(value, list) and value and isinstance(value[0], list)):
         return value
     return pick(value, k, generations, f"{group}.{key}", where)
 

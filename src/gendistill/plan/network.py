@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gendistill.batches import micro_batch_size
 from gendistill.errors import SettingError
+from gendistill.plan.nested import ENSEMBLE, check_needs, main_member, trains
 from gendistill.plan.settings import Settings
 
 
@@ -34,15 +35,27 @@ def check_network(own: Network, k: int, where: str) -> None:
         SettingError: they do not.
     """
     dataset, network, objective, recipe = own.dataset, own.network, own.objective, own.recipe
-    trains = "patriarch" if k == 0 else "student"
-    if objective["trains"] != trains:
+    role, trained = "patriarch" if k == 0 else "student", trains(objective)
+    if trained != role:
+        made_of = " as it is made up" if objective["trains"] == "any" else ""
         raise SettingError(
-            f"objective = {objective['name']}: it trains a {objective['trains']}, but generation {k} "
-            f"is a {trains}. Set {'patriarch.objective' if k == 0 else 'objective'} in {where}."
+            f"objective = {objective['name']}: it trains a {trained}{made_of}, but generation {k} "
+            f"is a {role}. Set {'patriarch.objective' if k == 0 else 'objective'} in {where}."
         )
+    check_needs(network, objective, where)
+    if recipe.get("mixup") and "teacher_input_gradient" in objective.get("needs", []):
+        raise SettingError(
+            f"recipe.mixup = {recipe['mixup']}: not with objective = {objective['name']}, whose gradients are of one label. Set "
+            f"recipe.mixup to 0, or another objective, in {where}."
+        )
+    if "networks" in network:
+        for inner in network["networks"]:
+            check_medium("network", inner, dataset, where)
+        main_member(network, where)
     check_medium("network", network, dataset, where)
     check_recipe(recipe, dataset, where)
-    if dataset.get("medium") == "text" and (objective.get("needs") or objective.get("distil_until", 1) < 1):
+    special = objective.get("needs") or objective.get("distil_until", 1) < 1 or "terms" in objective
+    if dataset.get("medium") == "text" and special:
         raise SettingError(
             f"objective = {objective['name']}: not for text, where an objective has logits and labels only, to the last epoch. "
             f"Set another one, such as ban_label, in {where}."
@@ -115,10 +128,18 @@ def check_pair(student: Network, teacher: Network, k: int, where: str) -> None:
             f"dataset = {student.dataset['name']} with {own} classes, but the teacher's is {teacher.dataset['name']} with {other}: "
             f"{names} must have the same classes. Set dataset or patriarch.dataset in {where}."
         )
-    own, other = student.network.get("reductions"), teacher.network.get("reductions")
-    if "teacher_maps" in student.objective.get("needs", []) and own != other:
+    listens = [n for n in student.objective.get("needs", []) if n in ("teacher_maps", "teacher_features", "teacher_weights")]
+    if listens and "networks" in teacher.network and main_member(teacher.network, where) == ENSEMBLE:
         raise SettingError(
-            f"objective = {student.objective['name']}: attention maps of {names} cannot be matched: their groups are {own} and "
+            f"objective = {student.objective['name']}: it needs layers of the teacher of generation {k}, which is an ensemble. Set "
+            f"network.takes of the teacher to another member, or another objective, in {where}."
+        )
+    own, other = student.network.get("reductions"), teacher.network.get("reductions")
+    terms = student.objective.get("terms", {"": student.objective}).values()
+    of_groups = any("teacher_maps" in term.get("needs", []) and term.get("taps", "groups") == "groups" for term in terms)
+    if of_groups and own and other and own != other:
+        raise SettingError(
+            f"objective = {student.objective['name']}: maps of {names} cannot be matched: their groups are {own} and "
             f"{other} times smaller than the image. Both must have as many groups, of equal resolutions. Set network or objective "
             f"in {where}."
         )

@@ -4,6 +4,7 @@ from gendistill.errors import SettingError
 from gendistill.plan.canonical import canonical_json
 from gendistill.plan.code import code_hash
 from gendistill.plan.fingerprint import fingerprint
+from gendistill.plan.nested import ENSEMBLE, main_member, members_of, targets_in
 from gendistill.plan.network import Network
 from gendistill.plan.plan import Study
 from gendistill.plan.settings import Settings, read_superclasses
@@ -26,7 +27,7 @@ FOR_TEXT = {
 
 def code_of(kind: str, *groups: Settings, data: Step | None = None) -> dict[str, str]:
     """Code hash of the step's own module, of the modules that its settings name, and of what reads or packs data on disk."""
-    modules = [FUNCTIONS[kind].partition(":")[0], *(g["_target_"].rpartition(".")[0] for g in groups)]
+    modules = [FUNCTIONS[kind].partition(":")[0], *(target.rpartition(".")[0] for g in groups for target in targets_in(g))]
     modules += [ON_DISK] if data and data.settings.get("on_disk") else []
     modules += [IMAGE_STORE] if data and data.settings.get("store") else []
     modules += [PACK] if any(group.get("store") for group in groups) else []
@@ -81,10 +82,36 @@ def add_patriarch(study: Study, role: str, own: Network, seed: int, member: int 
     """A network trained on labels only; `member` tells networks of one seed apart."""
     data = add_dataset(study, own.dataset)
     kind = kind_for("patriarch", own.dataset)
-    settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "member": member}
+    settings = {**_groups(own), "seed": seed, "member": member}
     slug = f"{own.dataset['name']}-{own.label}" + (f"-net{member}" if member else "") + f"-seed{seed}"
     code = code_of(kind, own.network, own.objective, data=data)
-    return study.add(role, make_step(kind, slug, settings, code, {"dataset": data}, source_of(data)))
+    return _add_network(study, role, own, make_step(kind, slug, settings, code, {"dataset": data}, source_of(data)), data)
+
+
+def _groups(own: Network) -> Settings:
+    """What a training is told of its groups; which of several networks goes on in the lineage is not its business."""
+    network = {key: value for key, value in own.network.items() if key != "takes"}
+    return {"network": network, "objective": own.objective, "recipe": own.recipe}
+
+
+def _add_network(study: Study, role: str, own: Network, trained: Step, data: Step) -> Step:
+    """A trained network; of several trained together the main one, with a step for each that takes it out."""
+    network = own.network
+    if "networks" not in network:
+        return study.add(role, trained)
+    name, _, seed = role.rpartition("-")
+    study.add(f"{name}-joint-{seed}", trained)
+    main, members = main_member(network, study.where), {}
+    names = members_of(network)
+    # Whose evaluations the training's history has.
+    answers = ENSEMBLE if network.get("answer") == ENSEMBLE else names[0]
+    for member in names:
+        slug = f"{trained.id.rpartition('-')[0]}-{member}"
+        settings = {**trained.settings, "taken": member, "main": member == answers}
+        inputs = {"joint": trained, "dataset": data}
+        step = make_step("member", slug, settings, code_of("member", network, data=data), inputs, source_of(data))
+        members[member] = study.add(role if member == main else f"{name}-{member}-{seed}", step)
+    return members[main]
 
 
 def add_scratch(study: Study, group: str, own: Network, seed: int, size: int) -> list[Step]:
@@ -103,11 +130,11 @@ def add_lineage(study: Study, key: str, lineage: list[Network], seed: int) -> li
         if own.soft_labels == "online" or own.network.get("shares"):
             inputs["teacher"] = teacher
         kind = kind_for("generation", own.dataset)
-        settings = {"network": own.network, "objective": own.objective, "recipe": own.recipe, "seed": seed, "generation": k}
+        settings = {**_groups(own), "seed": seed, "generation": k}
         slug = f"{own.dataset['name']}-{own.label}-gen{k}-seed{seed}"
         code = code_of(kind, own.network, own.objective, data=data)
         step = make_step(kind, slug, settings, code, inputs, source_of(data))
-        networks.append(study.add(f"{key}-gen{k}-seed{seed}", step))
+        networks.append(_add_network(study, f"{key}-gen{k}-seed{seed}", own, step, data))
     return networks
 
 

@@ -22,7 +22,8 @@ def scaled(group: str, settings: Settings, scale: Settings, use: str = "training
     Raises:
         SettingError: the scale has no line for a network.
     """
-    if scale["name"] == "full" or group == "objective":
+    # The networks of a joint one are made smaller each for itself.
+    if scale["name"] == "full" or group == "objective" or "networks" in settings:
         return settings
     change = scale[group]
     if group == "network":

@@ -231,9 +231,20 @@ def pick(value: Any, generation: int, generations: int, what: str, where: str) -
     return value[generation - 1]
 
 
+def _change(key: str, value: Any, usual: Any) -> str:
+    """A setting that is not as usual; of the networks or objectives that a member of a group is made of, their names."""
+    if key == "networks":
+        return "-".join(network["name"] for network in value)
+    if key == "terms":
+        return "-".join(value)
+    if key == "alone":
+        return value["name"] if value["name"] != usual["name"] else ""
+    return "" if key in ("needs", "takes") else f"{key.strip('_')}{value}"
+
+
 def group_label(group: str, settings: Settings) -> str:
     """A readable name of `settings`: the group member's name and what differs from it."""
     original = member(group, settings["name"])
-    changes = [f"{key.strip('_')}{value}" for key, value in sorted(settings.items()) if original.get(key) != value]
-    text = "-".join([settings["name"], *changes])
+    changes = [_change(key, value, original.get(key)) for key, value in sorted(settings.items()) if original.get(key) != value]
+    text = "-".join([settings["name"], *filter(None, changes)])
     return "".join(c if c.isalnum() or c in "._-" else "" for c in text)[:80]

@@ -13,11 +13,11 @@ from gendistill.files import write_bytes
 from gendistill.plan.canonical import canonical_json, digest
 from gendistill.plan.paths import CACHE
 from gendistill.plan.plan import Plan
-from gendistill.plan.step import NETWORKS, Step
+from gendistill.plan.step import HOLD_NETWORK, NETWORKS, Step
 
 FOLDER = CACHE / "siblings"
 # The kinds of step whose seed is that of a network; the seed of a data set says which images are in it.
-SEEDED = (*NETWORKS, "softlabels")
+SEEDED = (*HOLD_NETWORK, "softlabels")
 
 
 def siblings(plan: Plan, waiting: Collection[str]) -> dict[str, list[Step]]:

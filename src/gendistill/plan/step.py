@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gendistill.plan.canonical import canonical_json, digest
+from gendistill.softlabels.exact import OFF
 
 NETWORK_FILES = ("model.safetensors", "logits.safetensors", "history.csv")
 LANGUAGE_FILES = ("model.safetensors", "history.csv")
@@ -20,9 +21,11 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "ensemble": (),
     "transfer": (),
     "fine_tune": NETWORK_FILES,
+    "member": NETWORK_FILES,
     "statistics": ("calibration.csv",),
     "agreement": (),
     "class_structure": ("second_classes.csv",),
+    "early_exit": ("early_exit.csv",),
     "paper_table": ("table.json",),
     "claims": ("claims.json",),
     "tables": ("tables.json",),
@@ -35,9 +38,11 @@ READS: dict[str, tuple[str, ...]] = {
     "dataset": ("dataset.safetensors",),
     "teacher": ("model.safetensors",),
     "start": ("model.safetensors",),
+    "joint": ("model.safetensors", "history.csv"),
     "student": ("model.safetensors",),
     "network": ("model.safetensors",),
     "members": ("logits.safetensors",),
+    "exits": ("model.safetensors", "logits.safetensors"),
     "softlabels": ("softlabels.npy",),
     "histories": ("history.csv",),
     "calibrations": ("calibration.csv",),
@@ -45,6 +50,8 @@ READS: dict[str, tuple[str, ...]] = {
 }
 # The kinds that train a network.
 NETWORKS = ("patriarch", "generation", "fine_tune", "language_patriarch", "language_generation")
+# The kinds that leave a network: those, and what takes one out of several that were trained together.
+HOLD_NETWORK = (*NETWORKS, "member")
 # Those of them that several processes can do together.
 SHARED_OUT = ("patriarch", "generation", "fine_tune")
 # What the report shows; all other steps are there for these.
@@ -64,8 +71,10 @@ FUNCTIONS: dict[str, str] = {
     "ensemble": "gendistill.evaluation.ensemble:evaluate_ensemble",
     "transfer": "gendistill.evaluation.transfer:evaluate_transfer",
     "fine_tune": "gendistill.training.run:train_network",
+    "member": "gendistill.training.member:take_member",
     "agreement": "gendistill.evaluation.agreement:evaluate_agreement",
     "class_structure": "gendistill.evaluation.class_structure:evaluate_class_structure",
+    "early_exit": "gendistill.evaluation.early_exit:evaluate_early_exit",
     "paper_table": "gendistill.results.paper_table:make_paper_table",
     "statistics": "gendistill.evaluation.statistics:confidence_statistics",
     "claims": "gendistill.results.claims:evaluate_claims",
@@ -79,7 +88,7 @@ NEUTRAL: dict[str, dict[str, Any]] = {
     "language_patriarch": {"member": 0},
 }
 # The same of the settings within a group.
-NEUTRAL_IN_GROUP: dict[str, dict[str, Any]] = {"recipe": {"micro_batch": None}}
+NEUTRAL_IN_GROUP: dict[str, dict[str, Any]] = {"recipe": {"micro_batch": None, **OFF}}
 
 
 @dataclass(frozen=True)
@@ -166,8 +175,15 @@ def without_names(settings: dict[str, Any]) -> dict[str, Any]:
     to one of these and has its neutral value.
     """
     groups = {key: settings[key] for key in ("network", "objective", "recipe") if key in settings}
-    neutral = {key: {"name": group.get("name"), **NEUTRAL_IN_GROUP.get(key, {})} for key, group in groups.items()}
-    unnamed = {
-        key: {k: v for k, v in group.items() if k not in neutral[key] or v != neutral[key][k]} for key, group in groups.items()
-    }
+    unnamed = {key: _unnamed(group, NEUTRAL_IN_GROUP.get(key, {})) for key, group in groups.items()}
     return {key: value for key, value in (settings | unnamed).items() if key != "name"}
+
+
+def _unnamed(value: Any, neutral: dict[str, Any]) -> Any:
+    """A member of a group without its name and what is neutral; the same of the members in it."""
+    if isinstance(value, list):
+        return [_unnamed(item, neutral) for item in value]
+    if not isinstance(value, dict):
+        return value
+    left_out = {"name": value.get("name"), **neutral}
+    return {k: _unnamed(v, neutral) for k, v in value.items() if k not in left_out or v != left_out[k]}

@@ -12,6 +12,13 @@ TABLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("lineage", "generation"),
         (*(f"confidence_top{k}_pct" for k in range(1, 5)), "train_accuracy_pct", "test_accuracy_pct"),
     ),
+    "early_exits": (
+        ("lineage", "generation"),
+        (
+            *("test_accuracy_pct", "multiply_adds_millions"),
+            *("early_exit_test_accuracy_pct", "early_exit_multiply_adds_millions", "early_exit_threshold"),
+        ),
+    ),
     "structure": (
         ("lineage", "generation"),
         ("dist_c_train", "dist_s_train", "dist_c_test", "dist_s_test", "second_class_in_superclass_train_pct"),

@@ -9,9 +9,19 @@ import yaml
 from gendistill.errors import SettingError
 from gendistill.plan.paths import SCHEMA
 from gendistill.plan.settings import GROUPS, Settings, group_of, member
+from gendistill.softlabels.exact import OFF
 
 # What a member of a group is: no setting.
-FIXED = ("_target_", "trains", "needs", "reductions", "medium", "on_disk")
+FIXED = ("_target_", "trains", "needs", "reductions", "gives", "members", "medium", "on_disk")
+NUMBER = {"type": "number", "description": "a number"}
+TYPES = {
+    bool: {"type": "boolean", "description": "true or false"},
+    int: NUMBER,
+    float: NUMBER,
+    str: {"type": "string", "description": "a text"},
+    list: {"type": "array", "description": "a list"},
+    dict: {"type": "object", "description": "a mapping"},
+}
 # Resolved members that were checked before: most networks of a study are alike in most.
 _ALLOWED: set[tuple[str, str, str]] = set()
 
@@ -44,6 +54,14 @@ def _group_validator(group: str, target: str) -> Any:
     return Draft202012Validator({"properties": _targets().get(target, {}), "$defs": _definitions()})
 
 
+def _like_default(settings: Settings) -> Any:
+    """What the settings of a target may be that no schema speaks of: of the type of their default."""
+    from jsonschema import Draft202012Validator
+
+    properties = {key: TYPES[type(value)] for key, value in settings.items() if key not in FIXED and type(value) in TYPES}
+    return Draft202012Validator({"properties": properties})
+
+
 def check_experiment(settings: Settings, where: str) -> None:
     """Check the shape of a composed experiment; the values in its groups are checked as each network resolves them.
 
@@ -71,20 +89,23 @@ def check_claim(name: str, claim: Any, where: str) -> None:
 
 
 def check_keys(group: str, settings: Settings, where: str) -> None:
-    """Check that the settings of a group are those that its member has, no more and no fewer.
+    """Check that the settings of a group are those that its member has, no more and no fewer; of a recipe for images also those
+    against overfitting, which files leave out where they are off.
 
     Raises:
         SettingError: the first that is unknown, missing, or must not be changed.
     """
     original = member(group, settings["name"], where)
     file = f"config/{group}/{settings['name']}.yaml"
-    allowed = ", ".join(key for key in original if key not in FIXED)
+    optional = OFF if group == "recipe" and original.get("medium", "images") == "images" else {}
+    allowed = ", ".join(key for key in {**original, **optional} if key not in FIXED)
     for key in FIXED:
         if settings.get(key) != original.get(key):
             raise SettingError(f"{group}.{key} = {settings.get(key)}: must stay as in {file}. Set in {where}.")
-    for key in sorted(set(settings) - set(original)):
+    for key in sorted(set(settings) - set(original) - set(optional)):
+        what = "for images only, not a setting of" if group == "recipe" and key in OFF else "unknown setting of"
         raise SettingError(
-            f"{group}.{key} = {settings[key]}: unknown setting of {group} {settings['name']}. Allowed: {allowed}. "
+            f"{group}.{key} = {settings[key]}: {what} {group} {settings['name']}. Allowed: {allowed}. "
             f"Set in {where}; defined in {file}."
         )
     for key in sorted(set(original) - set(settings)):
@@ -102,7 +123,9 @@ def check_group(group: str, settings: Settings, where: str) -> None:
     own = (group, target, repr(settings))
     if own in _ALLOWED:
         return
-    _check(_group_validator(group, target), settings, f"{group}.", f"{where}; defined in config/{group}/{settings['name']}.yaml")
+    known = group == "recipe" or target in _targets()
+    validator = _group_validator(group, target) if known else _like_default(member(group, settings["name"], where))
+    _check(validator, settings, f"{group}.", f"{where}; defined in config/{group}/{settings['name']}.yaml")
     _ALLOWED.add(own)
 
 

@@ -59,7 +59,7 @@ def _shown(settings: dict[str, Any], key: str, value: Any) -> str:
 
 
 def _told(group: dict[str, Any]) -> str:
-    return f"{group.get('name', group['_target_'])} ({pairs(group)})".replace(" ()", "")
+    return f"{group.get('name') or group['_target_']} ({pairs(group)})".replace(" ()", "")
 
 
 def _without_steps(settings: dict[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,8 @@ def label_of(origin: Origin, origins: dict[str, Origin]) -> str:
     if origin.kind == "softlabels":
         teacher = origin.step.inputs.get("teacher")
         return f"soft labels of {label_of(origins[teacher], origins)}" if teacher else "soft labels"
+    if origin.kind == "member":
+        return f"{settings['taken']} of {label_of(origins[origin.step.inputs['joint']], origins)}"
     if origin.kind in ("transfer", "fine_tune", "agreement", "class_structure", "statistics"):
         read = [origins[name] for role, name in origin.step.inputs.items() if role in ("network", "start", "student")]
         return " of ".join([origin.kind.replace("_", " "), *(label_of(network, origins) for network in read)])

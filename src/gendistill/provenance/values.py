@@ -4,9 +4,11 @@ import json
 import textwrap
 from typing import Any
 
+from gendistill.plan.nested import shortened
+
 WIDTH = 112
 # What a member of a settings group is, and no setting that one would look for.
-UNSHOWN = ("name", "_target_", "trains", "needs", "reductions", "medium", "on_disk")
+UNSHOWN = ("name", "_target_", "trains", "needs", "reductions", "gives", "members", "medium", "on_disk")
 
 
 def number(value: float) -> str:
@@ -30,7 +32,7 @@ def brief(value: Any) -> str:
 
 def pairs(settings: dict[str, Any]) -> str:
     """Settings on one line."""
-    return ", ".join(f"{key} {brief(value)}" for key, value in settings.items() if key not in UNSHOWN)
+    return ", ".join(f"{key} {brief(value)}" for key, value in shortened(settings).items() if key not in UNSHOWN)
 
 
 def field(name: str, text: str, indent: int = 5, hang: int = 0) -> str:

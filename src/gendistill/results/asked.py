@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gendistill.plan.nested import shortened
 from gendistill.plan.plan import Plan
 from gendistill.plan.step import NETWORKS, Step
 
@@ -42,7 +43,7 @@ def _grouped(objectives: list[dict[str, Any]]) -> str:
     values: dict[str, dict[str, list[str]]] = {}
     for objective in objectives:
         own = values.setdefault(objective["name"], {})
-        for key, value in objective.items():
+        for key, value in shortened(objective).items():
             if key not in NOT_SHOWN and str(value) not in own.setdefault(key, []):
                 own[key].append(str(value))
     shown = {name: "; ".join(f"{key} {', '.join(found)}" for key, found in own.items()) for name, own in values.items()}

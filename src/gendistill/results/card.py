@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.files import read_receipt
-from gendistill.plan.step import NETWORKS
+from gendistill.plan.nested import targets_in
+from gendistill.plan.step import HOLD_NETWORK
 from gendistill.results.card_text import best_epoch_note, joined, metrics_table, settings_table, table, terms, value
 from gendistill.softlabels.extent import view_count
 
@@ -34,7 +35,7 @@ def _named(index: dict[str, str]) -> dict[str, tuple[list[str], list[str]]]:
     roles: dict[str, list[str]] = {}
     groups: dict[str, list[str]] = {}
     for role, folder in sorted(index.items()):
-        if Path(folder).parent.name in NETWORKS:
+        if Path(folder).parent.name in HOLD_NETWORK:
             roles.setdefault(folder, []).append(role)
             groups.setdefault(_group(role), []).append(folder)
     return {
@@ -66,7 +67,7 @@ def _card(folder: str, roles: list[str], alike: list[str], read: Read) -> str:
         f"`{settings['recipe']['name']}`; seed {settings['seed']}.",
         settings_table(settings["recipe"]),
         "## Objective",
-        f"`{settings['objective']['name']}` (`{settings['objective']['_target_']}`).",
+        f"`{settings['objective']['name']}` ({joined(sorted(set(targets_in(settings['objective']))))}).",
         settings_table(settings["objective"]),
         "## Metrics",
         _metrics(receipt, sorted((read(other) for other in alike), key=lambda other: other["spec"]["settings"]["seed"]), data),
@@ -236,6 +237,9 @@ def _place(receipt: dict[str, Any]) -> str:
     if "start" in receipt["spec"]["inputs"]:
         return "fine-tuned network"
     member = settings.get("member", 0)
+    if "taken" in settings:
+        joint = _place({"spec": {"inputs": {}, "settings": {k: v for k, v in settings.items() if k != "taken"}}})
+        return f"`{settings['taken']}` of several networks trained together, {joint}"
     if generation := settings.get("generation", 0):
         return f"generation {generation}"
     return f"network {member} of those from scratch" if member else "patriarch"

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from gendistill.plan.nested import shortened
+
 # What a setting of a group is for the plan only, or stands above the table.
-NOT_SHOWN = ("name", "_target_", "trains", "medium", "reductions", "on_disk")
+NOT_SHOWN = ("name", "_target_", "trains", "needs", "gives", "members", "medium", "reductions", "on_disk")
 # Each metric that is shown: its name, its unit, and how many decimals.
 METRICS = {
     "test_error_pct": ("test error, %", 2),
@@ -36,6 +38,12 @@ TERMS = {
     "places365": "Zhou et al., 2018: for non-commercial research and education; see http://places2.csail.mit.edu.",
     "caltech256": "Griffin, Holub and Perona, 2007: images from the web, whose authors have rights in them; see its source.",
     "indoor67": "Quattoni and Torralba, 2009: images from the web, whose authors have rights in them; see its source.",
+    "food101": "Bossard, Guillaumin and Van Gool, 2014: images from the web, whose authors have rights in them; see its source.",
+    "flowers102": "Nilsback and Zisserman, 2008: images from the web, whose authors have rights in them; see its source.",
+    "cars": "Krause, Stark, Deng and Fei-Fei, 2013: images from the web, whose authors have rights in them; see its source.",
+    "cub200": "Wah, Branson, Welinder, Perona and Belongie, 2011: images from the web, whose authors have rights in them; see its "
+    "source.",
+    "pets": "Parkhi, Vedaldi, Zisserman and Jawahar, 2012: Creative Commons BY-SA 4.0; the images' authors have rights in them.",
     "ptb": "Penn Treebank, Linguistic Data Consortium LDC99T42: by agreement with the LDC.",
     "pydoc": "the documentation that CPython ships: Python Software Foundation License.",
     "folder": "the data of whoever trained the network; ask them.",
@@ -66,7 +74,9 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def settings_table(settings: dict[str, Any]) -> str:
     """The settings of a group, as they are in YAML; empty if there are none to show."""
-    rows = [[key, value(setting)] for key, setting in settings.items() if key not in NOT_SHOWN and setting not in ([], None)]
+    rows = [
+        [key, value(setting)] for key, setting in shortened(settings).items() if key not in NOT_SHOWN and setting not in ([], None)
+    ]
     return table(["setting", "value"], rows) if rows else ""
 
 

@@ -14,6 +14,7 @@ TITLES = {
     "ensembles": "Ensembles",
     "transfer": "Transfer to other data",
     "confidence": "Confidence on the training images",
+    "early_exits": "Leaving a network early",
     "structure": "Classes and superclasses",
 }
 CAPTIONS = {
@@ -24,6 +25,9 @@ CAPTIONS = {
     "ensembles": "Error in percent of the averaged outputs. Networks trained is the cost: what had to be trained to have the "
     "ensemble. Compare a lineage with as many networks from scratch.",
     "transfer": "Error in percent of a linear SVM on the penultimate features; the SVM's C is chosen on training images only.",
+    "early_exits": "Test accuracy in percent and millions of multiply-adds for an image: of the deepest exit alone, and where each "
+    "image leaves at the first exit whose largest probability reaches a threshold. The threshold with the least work that is as "
+    "accurate as the deepest exit is chosen on the test images (†), so its saving is biased upwards.",
     "structure": "Mean angle in radians between the centres of the features of a class and of its superclass (DistC), and of a "
     "superclass and of all images (DistS); share of training images whose second class is of the label's superclass.",
     "confidence": "Mean of the largest to fourth largest probability on the plain training images, and accuracies, in percent.",
@@ -42,6 +46,10 @@ HEADINGS = {
     "train_accuracy_pct": "train accuracy %",
     "test_accuracy_pct": "test accuracy %",
     "networks_trained": "networks trained",
+    "multiply_adds_millions": "millions of multiply-adds",
+    "early_exit_test_accuracy_pct": "leaving early: test accuracy % †",
+    "early_exit_multiply_adds_millions": "leaving early: millions of multiply-adds †",
+    "early_exit_threshold": "threshold †",
     "dist_c_train": "DistC train",
     "dist_s_train": "DistS train",
     "dist_c_test": "DistC test",

@@ -85,7 +85,7 @@ def _printed(content: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         values = ["", "", "", ""]
         difference = ""
         if row["ours"] is not None:
-            places = digits(row["ours"])
+            places = digits(row)
             text = ours(row) if row["n"] > 1 or row["metric"] == "params_millions" else f"{ours(row)} (one run)"
             sd = "" if row["sd"] is None else f"{row['sd']:.{places}f}"
             values = [escape(text), f"{row['ours']:.{places}f}", sd, str(row["n"])]

@@ -74,6 +74,9 @@ def in_form(form: str, values: list[float]) -> float:
     """A metric's value, of one step or several, as the paper prints it: see `gendistill.plan.cells.Metric`."""
     if form == "best_accuracy":
         return 100 - min(values)
+    if form == "gain":
+        before, after = values
+        return before - after
     (value,) = values
     return {"as_is": value, "accuracy": 100 - value, "millions": value / 1e6, "tenth": value / 10}[form]
 

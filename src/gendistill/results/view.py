@@ -16,7 +16,7 @@ from gendistill.plan.canonical import digest
 from gendistill.plan.code import code_hash
 from gendistill.plan.paths import REPORT_TEMPLATE
 from gendistill.plan.plan import Plan
-from gendistill.plan.step import NETWORKS
+from gendistill.plan.step import HOLD_NETWORK
 
 RESULTS = Path("results")
 # Says which results the folder shows, how they were asked for, and the SHA-256 of each file of the view.
@@ -95,7 +95,7 @@ def _artifacts(plan: Plan) -> dict[str, dict[str, str]]:
     artifacts = {}
     for role, folder in plan.index.items():
         kind = Path(folder).parent.name
-        if kind in NETWORKS or kind in DATA:
+        if kind in HOLD_NETWORK or kind in DATA:
             file, meaning = ("dataset.safetensors", "dataset") if kind in DATA else ("model.safetensors", "model")
             # DVC allows no other characters in the name of an artifact.
             artifacts[re.sub(r"[^a-zA-Z0-9/_-]", "-", role)] = {"path": f"../{folder}/{file}", "type": meaning}

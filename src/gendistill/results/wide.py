@@ -20,6 +20,8 @@ METRICS = {
     "test_accuracy_pct": "test accuracy %",
     "top1_accuracy_pct": "top-1 accuracy %",
     "top5_accuracy_pct": "top-5 accuracy %",
+    "top1_accuracy_gain_points": "gain in top-1 accuracy, points",
+    "ap50_pct": "AP50 %",
     "train_accuracy_pct": "train accuracy %",
     "best_test_accuracy_pct": "best test accuracy %",
     "perplexity_val": "validation perplexity",
@@ -140,16 +142,16 @@ def same_n(table: WideTable) -> str:
     return counts.pop() if len(counts) == 1 else ""
 
 
-def digits(value: float) -> int:
-    """Decimals of a value."""
-    return 4 if abs(value) < 1 else 2
+def digits(row: dict[str, Any]) -> int:
+    """Decimals of our value; percent and percentage points have two, however small they are."""
+    return 4 if abs(row["ours"]) < 1 and not row["metric"].endswith(("_pct", "_points")) else 2
 
 
 def ours(row: dict[str, Any]) -> str:
     """Our value as text, or that there is none."""
     if row["ours"] is None:
         return NOT_RUN if row["not_run"] else NONE
-    places = digits(row["ours"])
+    places = digits(row)
     # A number of parameters does not vary.
     spread = "" if row["sd"] is None or row["metric"] == "params_millions" else f" ± {row['sd']:.{places}f}"
     return f"{row['ours']:.{places}f}{spread}"
@@ -157,7 +159,7 @@ def ours(row: dict[str, Any]) -> str:
 
 def _cell(n: int, row: dict[str, Any], notes: tuple[int, ...]) -> Cell:
     spread = f" ± {row['published_spread']}" if row["published_spread"] else ""
-    difference = NONE if row["difference"] is None else f"{row['difference']:+.{digits(row['ours'])}f}"
+    difference = NONE if row["difference"] is None else f"{row['difference']:+.{digits(row)}f}"
     return Cell(
         published=f"{row['published']}{spread}" if row["published"] else NONE,
         ours=ours(row),

@@ -15,7 +15,7 @@ from typing import Any
 from gendistill.errors import UserError
 from gendistill.files import RECEIPT, open_atomic, read_receipt, sha256, write_bytes
 from gendistill.networks.weights import FILE
-from gendistill.plan.step import NETWORKS, OUTPUTS
+from gendistill.plan.step import HOLD_NETWORK, OUTPUTS
 
 INDEX = "results/index.json"
 CHUNK = 2**20
@@ -157,7 +157,7 @@ def _find(name: str, read: Read, where: str) -> str:
 
 def _known(name: str, index: dict[str, str]) -> str:
     """What could have been meant, and what a name may be."""
-    networks = {role: Path(folder) for role, folder in index.items() if Path(folder).parent.name in NETWORKS}
+    networks = {role: Path(folder) for role, folder in index.items() if Path(folder).parent.name in HOLD_NETWORK}
     ids = [folder.name for folder in networks.values()]
     names = list(dict.fromkeys([*networks, *ids, *(f"{folder.parent.name}/{folder.name}" for folder in networks.values())]))
     close = difflib.get_close_matches(name.removeprefix("runs/"), names)
@@ -180,7 +180,7 @@ def _read_index(read: Read, where: str) -> dict[str, str]:
 
 def _check_network(receipt: dict[str, Any], folder: str | Path) -> None:
     kind = receipt.get("spec", {}).get("kind")
-    if kind not in NETWORKS:
+    if kind not in HOLD_NETWORK:
         raise UserError(
-            f"{folder} holds no network: it is the result of the step {kind}. A network is one of: {', '.join(NETWORKS)}"
+            f"{folder} holds no network: it is the result of the step {kind}. A network is one of: {', '.join(HOLD_NETWORK)}"
         )

@@ -10,13 +10,16 @@ from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from gendistill.batches import micro_batch_size
+from gendistill.data.augment import augmentation, over_both
 from gendistill.data.sources import Source
 from gendistill.data.views import draw_order
 from gendistill.errors import DivergedError, InterruptedTraining, SettingError
-from gendistill.networks.trained import Description, forward_with_maps, logits_of
+from gendistill.networks.joint import Joint
+from gendistill.networks.trained import Description, logits_of
 from gendistill.precision import REFERENCE, autocast
 from gendistill.softlabels.extent import distilled_epochs
-from gendistill.training.micro_batches import Buffers, share_out
+from gendistill.training.fitted import BY_LABELS, Fitted, look
+from gendistill.training.micro_batches import Buffers, Gradients, share_out
 from gendistill.training.schedule import learning_rate
 from gendistill.training.teacher import Teacher
 
@@ -26,21 +29,6 @@ if TYPE_CHECKING:
 Row = dict[str, float]
 EVALUATION_BATCH = 200
 TOP = 5
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a network minimises.
-
-    Attributes:
-        loss: (logits, labels, teacher_logits, **what it needs) -> scalar.
-        needs: what else `loss` takes: `maps`, `teacher_maps`, `images`, `epoch`, `key`.
-        distil_until: share of the epochs after which plain cross-entropy with the labels takes its place.
-    """
-
-    loss: Callable[..., Tensor]
-    needs: tuple[str, ...] = ()
-    distil_until: float = 1.0
 
 
 @dataclass
@@ -70,7 +58,7 @@ def fit(
     network: nn.Module,
     description: Description,
     splits: dict[str, Source],
-    objective: Objective,
+    fitted: Fitted,
     teacher: Teacher | None,
     recipe: dict[str, Any],
     keys: dict[str, int],
@@ -83,16 +71,17 @@ def fit(
         network: on its device, in the `layout` of its precision. Weights that require no gradient stay as they are.
         description: how its images are normalised and in which precision it runs.
         splits: for `train`, `test` and maybe `validation`.
-        objective: see there.
+        fitted: the objective, fitted to the network and its teacher.
         teacher: gives the soft labels of a batch; None for a patriarch.
         recipe: the settings of the recipe group.
-        keys: the keys of the generators for `order`, `views`, `dropout` and `objective`.
+        keys: the keys of the generators for `order`, `views`, `dropout`, `objective` and what `data.augment` does.
         resume: a state that `hooks.save` was given, to go on from there.
         hooks: see there.
 
     Returns:
-        One row per epoch, from 1: learning rate, loss and error on the views trained on, and every `evaluate_every` epochs
-        the loss and error on the plain test and validation images. The last epoch is left to the caller to evaluate.
+        One row per epoch, from 1: learning rate, loss (and its terms, where there are several) and error on the views trained
+        on, and every `evaluate_every` epochs the loss and error on the plain test and validation images. The last epoch is left
+        to the caller to evaluate. The epochs of a first stage come before those of the recipe.
 
     Raises:
         DivergedError: the loss was not finite.
@@ -103,30 +92,48 @@ def fit(
     labels, device, count, batch = train.labels, train.labels.device, len(train), recipe["batch_size"]
     steps = -(-count // batch)
     processes, size = hooks.processes, micro_batch_size(recipe, hooks.processes.count)
-    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    parts = fitted.parts()
+    # An objective's own weights are trained with the network, and left behind.
+    everything = nn.ModuleList([network, parts])
+    weights = [weight for weight in everything.parameters() if weight.requires_grad]
     momenta: list[Tensor | None] = [None] * len(weights)
-    last_distilled = distilled_epochs(objective.distil_until, recipe["epochs"])
+    staged = fitted.objective.first_epochs
+    epochs = staged + recipe["epochs"]
+    last_distilled = staged + distilled_epochs(fitted.objective.distil_until, recipe["epochs"])
+    names = sorted({*fitted.terms[0], *fitted.terms[1], *BY_LABELS.terms[1]})
     history: list[Row] = []
-    first_epoch, first_step, sums = 0, 0, torch.zeros(3, dtype=torch.float64, device=device)
+    # The sums of loss, errors, finite steps and of each term of the loss.
+    first_epoch, first_step, sums = 0, 0, torch.zeros(3 + len(names), dtype=torch.float64, device=device)
     if resume:
         network.load_state_dict(resume["network"])
-        momenta = [momentum.to(device) for momentum in resume["momenta"]] or momenta
+        parts.load_state_dict(resume["parts"])
+        momenta = [momentum if momentum is None else momentum.to(device) for momentum in resume["momenta"]]
         history, first_epoch, first_step = resume["history"], resume["epoch"], resume["step"]
         sums = resume["sums"].to(device)
         # What was summed up before is counted once; all have counted the same steps.
-        sums[:2] *= processes.rank == 0
+        if processes.rank:
+            sums = torch.zeros_like(sums).index_copy(0, torch.tensor([2], device=device), sums[2:3])
         hooks.log(f"resumed after {first_epoch} epochs and {first_step} steps")
 
     def all_sums() -> Tensor:
         """The sums over all processes; finite steps are those that were finite in all."""
         found = processes.gather(sums[None].cpu())
-        return torch.cat([found[:, :2].sum(0), found[:, 2].amin(0, keepdim=True)])
+        total = found.sum(0)
+        total[2] = found[:, 2].amin()
+        return total
+
+    def rate_at(epoch: int, step: float) -> float:
+        """The learning rate of a step; in a first stage, that which the recipe begins with."""
+        if epoch < staged:
+            return learning_rate(recipe, 0, 0.0)
+        return learning_rate(recipe, epoch - staged, (epoch - staged + step / steps) / recipe["epochs"])
 
     def save(epoch: int, step: int) -> None:
         hooks.save(
             {
                 "network": network.state_dict(),
-                "momenta": [momentum for momentum in momenta if momentum is not None],
+                "parts": parts.state_dict(),
+                "momenta": momenta,
                 "history": history,
                 "epoch": epoch,
                 "step": step,
@@ -134,70 +141,82 @@ def fit(
             }
         )
 
-    for epoch in range(first_epoch, recipe["epochs"]):
+    for epoch in range(first_epoch, epochs):
         started = time.monotonic()
+        first = epoch < staged
+        if epoch == staged and first_step == 0:
+            # Each stage has an optimizer of its own.
+            momenta = [None] * len(weights)
         # On the CPU too, where the stored labels are: a copy from the device in each step would make a GPU wait.
         order_here = torch.from_numpy(draw_order(keys["order"], epoch, count))
         views_here = torch.from_numpy(train.draw_views(keys["views"], epoch))
         order, views = order_here.to(device), views_here.to(device)
-        distils = teacher is not None and epoch < last_distilled
-        network.train()
+        asked = fitted if epoch < last_distilled else BY_LABELS
+        distils = teacher is not None and asked is fitted
+        everything.train()
         places = [(step * batch, min((step + 1) * batch, count)) for step in range(steps)]
-        shares = [share_out(first, last, size, processes.rank, processes.count) for first, last in places]
+        shares = [share_out(begin, end, size, processes.rank, processes.count) for begin, end in places]
         own = torch.cat([order[:0], *(order[part] for share in shares[first_step:] for _, part in share)])
         batches = train.batches(own, views, size)
+        augment = augmentation(recipe, keys, epoch, count, description.shape, description.mean)
         for step in range(first_step, steps):
             if processes.any(hooks.stop_requested()):
                 save(epoch, step)
-                raise InterruptedTraining(f"stopped in epoch {epoch + 1} of {recipe['epochs']}, step {step}; saved")
-            first, last = places[step]
-            rate = learning_rate(recipe, epoch, (epoch + step / steps) / recipe["epochs"])
-            divided = last - first > size or processes.count > 1
-            buffers = Buffers(network) if divided else None
-            gradients = [torch.zeros_like(weight) for weight in weights] if divided else []
+                raise InterruptedTraining(f"stopped in epoch {epoch + 1} of {epochs}, step {step}; saved")
+            begin, end = places[step]
+            rate = rate_at(epoch, step)
+            divided = end - begin > size or processes.count > 1
+            buffers = Buffers(everything) if divided else None
+            gradients = Gradients(weights)
             for number, part in shares[step]:
                 pixels, index = next(batches), order[part]
+                pixels, partners, share = augment(pixels, order_here[part], step, number)
                 # A generator that starts anew in each micro-batch needs no state to resume from.
                 torch.manual_seed((keys["dropout"] + epoch * steps + step + (number << 40)) % 2**63)
-                given: dict[str, Any] = {"images": index, "epoch": epoch, "key": keys["objective"]}
-                teacher_logits = None
+                teacher_logits, teacher_seen, gradient = None, {}, None
                 if distils:
                     shown = order_here[part]
-                    teacher_logits, given["teacher_maps"] = teacher(shown, views_here[shown], pixels)
+                    teacher_logits, teacher_seen, gradient = teacher(shown, views_here[shown], pixels, labels[index])
                 with autocast(description.precision, device):
                     try:
-                        if "maps" in objective.needs:
-                            logits, maps = forward_with_maps(network, description.normalise(pixels))
-                            given["maps"] = [map.float() for map in maps]
-                        else:
-                            logits = network(description.normalise(pixels))
+                        logits, given = look(
+                            network, asked, description.normalise(pixels), keys["objective"] + epoch * steps + step
+                        )
                     except ValueError as error:
                         raise SettingError(
                             f"{_named(recipe)}: a batch of {len(index)} cannot be trained on ({error}). "
                             f"Set another one, so that the last batch of {count} images is larger."
                         ) from error
-                if teacher is None or distils:
-                    extra = {name: given[name] for name in objective.needs}
-                    loss = objective.loss(logits.float(), labels[index], teacher_logits, **extra)
-                else:
-                    loss = nn.functional.cross_entropy(logits.float(), labels[index])
-                found = torch.autograd.grad(loss * (len(index) / (last - first)), weights)
-                gradients = torch._foreach_add(gradients, found) if divided else list(found)
+                given |= {"seen": (given["seen"], teacher_seen), "teacher_input_gradient": gradient}
+                given |= {"images": index, "epoch": epoch, "key": keys["objective"]}
+                terms = asked.loss(logits.float(), labels[index], teacher_logits, given, first)
+                if partners is not None:
+                    others = asked.loss(logits.float(), labels[index][partners], teacher_logits, given, first)
+                    terms = {name: share * value + (1 - share) * others[name] for name, value in terms.items()}
+                loss = sum(terms.values())
+                gradients.take(loss * (len(index) / (end - begin)))
                 with torch.no_grad():
                     # Summed on the device: reading a value in each step would make a GPU wait.
-                    wrong = (logits.argmax(1) != labels[index]).sum()
+                    wrong = over_both(logits.argmax(1).ne, labels[index], partners, share).sum()
                     sums[:2] += torch.stack([loss.double() * len(index), wrong.double()])
+                    for name, value in terms.items() if len(terms) > 1 else ():
+                        sums[3 + names.index(name)] += value.double() * len(index)
                     if buffers:
                         buffers.take(len(index))
             if buffers:
-                processes.add_up([*gradients, *buffers.totals])
-                buffers.finish(last - first)
+                gradients.add_up(processes, buffers.totals, all_reached=not (first or len(parts) or isinstance(network, Joint)))
+                buffers.finish(end - begin)
             with torch.no_grad():
+                learning = gradients.learning()
+                moved = [momenta[number] for number in learning]
+                if any(momentum is not None for momentum in moved):
+                    # Of a weight that is reached for the first time; all None, in the first step, comes to the same.
+                    moved = [torch.zeros_like(weights[n]) if m is None else m for n, m in zip(learning, moved, strict=True)]
                 # The function behind torch.optim.SGD, whose class would first import the compiler, which takes a second.
                 sgd(
-                    weights,
-                    gradients,
-                    momenta,
+                    [weights[number] for number in learning],
+                    [gradients.sums[number] for number in learning],
+                    moved,
                     lr=rate,
                     momentum=recipe["momentum"],
                     nesterov=recipe["nesterov"],
@@ -206,12 +225,14 @@ def fit(
                     maximize=False,
                     fused=recipe["precision"] != REFERENCE,
                 )
+                for number, momentum in zip(learning, moved, strict=True):
+                    momenta[number] = momentum
                 sums[2] += sums[0].isfinite()
-            hooks.progress(epoch * count + last, recipe["epochs"] * count)
-        loss_sum, errors, finite_steps = all_sums().tolist()
+            hooks.progress(epoch * count + end, epochs * count)
+        loss_sum, errors, finite_steps, *of_terms = all_sums().tolist()
         if finite_steps < steps:
-            rate = learning_rate(recipe, epoch, (epoch + finite_steps / steps) / recipe["epochs"])
-            raise DivergedError(_divergence_message(epoch + 1, int(finite_steps) + 1, rate, recipe))
+            rate = rate_at(epoch, finite_steps)
+            raise DivergedError(_divergence_message(f"{epoch + 1} of {epochs}", int(finite_steps) + 1, rate, recipe))
         seconds = time.monotonic() - started
         row: Row = {
             "epoch": epoch + 1,
@@ -219,7 +240,10 @@ def fit(
             "train_loss": loss_sum / count,
             "train_error_pct": 100 * errors / count,
         }
-        if (epoch + 1) % recipe["evaluate_every"] == 0 and epoch + 1 < recipe["epochs"]:
+        shown_terms = asked.terms[0 if first else 1]
+        if len(shown_terms) > 1:
+            row |= {f"train_loss_{name}": of_terms[names.index(name)] / count for name in shown_terms}
+        if (epoch + 1) % recipe["evaluate_every"] == 0 and epoch + 1 < epochs:
             for split in (name for name in splits if name != "train"):
                 row |= evaluate(split, predict(network, description, splits[split], processes), splits[split].labels)
         row["images_per_second"] = (count - first_step * batch) / seconds
@@ -227,7 +251,7 @@ def fit(
         hooks.record(history)
         hooks.log("  ".join(f"{name} {value:.6g}" for name, value in row.items()))
         first_step, sums = 0, torch.zeros_like(sums)
-        if (epoch + 1) % hooks.checkpoint_every == 0 and epoch + 1 < recipe["epochs"]:
+        if (epoch + 1) % hooks.checkpoint_every == 0 and epoch + 1 < epochs:
             save(epoch + 1, 0)
     return history
 
@@ -259,9 +283,9 @@ def evaluate(split: str, logits: Tensor, labels: Tensor) -> Row:
     return row
 
 
-def _divergence_message(epoch: int, step: int, rate: float, recipe: dict[str, Any]) -> str:
+def _divergence_message(epoch: str, step: int, rate: float, recipe: dict[str, Any]) -> str:
     return (
-        f"training diverged: the loss is not finite in epoch {epoch} of {recipe['epochs']}, step {step}, at rate {rate:g}. "
+        f"training diverged: the loss is not finite in epoch {epoch}, step {step}, at rate {rate:g}. "
         f"The likely setting is recipe.learning_rate = {recipe['learning_rate']:g} (try a tenth); then objective.temperature and "
         f"recipe.precision = {recipe['precision']} (try float32)."
     )

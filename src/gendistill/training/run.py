@@ -5,17 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from gendistill.data.augment import KEYS
 from gendistill.data.sources import open_data
 from gendistill.data.views import ViewSpace, derive_key
 from gendistill.errors import SettingError, UserError
 from gendistill.files import write_bytes, write_csv
 from gendistill.networks.trained import Description, load_network, load_teacher, save_network
 from gendistill.precision import choose_device, layout, make_deterministic, number_format
+from gendistill.softlabels.exact import why_online
 from gendistill.softlabels.extent import distilled_epochs
 from gendistill.softlabels.store import drawn_views
-from gendistill.targets import instantiate
-from gendistill.training.loop import Hooks, Objective, Row, evaluate, fit, predict
+from gendistill.training.dropout import add_dropout
+from gendistill.training.fitted import Fitted, fit_objective
+from gendistill.training.loop import Hooks, Row, evaluate, fit, predict
+from gendistill.training.objective import Objective, read_objective
 from gendistill.training.resume import load_resume, save_resume
 from gendistill.training.start import share_layers, start_from
 from gendistill.training.teacher import Teacher, online_teacher, stored_teacher
@@ -23,7 +28,7 @@ from gendistill.training.teacher import Teacher, online_teacher, stored_teacher
 if TYPE_CHECKING:
     from gendistill.runtime import Runtime
 
-PURPOSES = ("initialisation", "order", "views", "dropout", "objective")
+PURPOSES = ("initialisation", "order", "views", "dropout", "objective", *KEYS)
 
 
 def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Path, runtime: "Runtime") -> dict[str, Any]:
@@ -51,15 +56,24 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     generation, member = settings.get("generation", 0), settings.get("member", 0)
     keys = {purpose: derive_key(purpose, seed, generation, member) for purpose in PURPOSES}
     data = open_data(inputs["dataset"], recipe, runtime.source, device, runtime.threads)
-    description = Description(settings["network"], data.shape, data.classes, data.mean, data.std, recipe["precision"])
+    # A network taken out of a joint one is another than the settings of that one.
+    start = load_network(inputs["start"], device) if "start" in inputs else None
+    network_settings = start[1].network if start and "taken" in settings else settings["network"]
+    objective = read_objective(settings["objective"], recipe["epochs"])
+    if network_settings.get("recompute") and objective.needs & {"input", "maps", "weights"}:
+        # What is computed again is no part of the graph: neither second gradients nor layers in it can be had.
+        network_settings = {**network_settings, "recompute": False}
+    description = Description(network_settings, data.shape, data.classes, data.mean, data.std, recipe["precision"])
     torch.manual_seed(keys["initialisation"] % 2**63)
     network = description.build().to(device, memory_format=layout(recipe["precision"]))
-    objective = _objective(settings["objective"])
-    teacher = _teacher(settings, inputs, description, objective, len(data.splits["train"]), device)
     if shares := settings["network"].get("shares"):
         share_layers(network, load_network(inputs["teacher"], device)[0], shares)
-    if "start" in inputs:
-        start_from(network, load_network(inputs["start"], device)[0])
+    if start:
+        start_from(network, start[0])
+    add_dropout(network, recipe)
+    beside = load_network(inputs["teacher"], device) if looks_inside(objective) else None
+    fitted = fit_objective(objective, network, beside and beside[0], description, device, keys["objective"])
+    teacher = _teacher(settings, inputs, description, fitted, beside, len(data.splits["train"]), device)
     hooks = Hooks(
         save=lambda state: save_resume(folder, {"identity": folder.name, **state}) if processes.rank == 0 else None,
         stop_requested=runtime.stop_requested,
@@ -71,11 +85,13 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     )
     dtype = str(number_format(recipe["precision"], device)).removeprefix("torch.")
     runtime.log(f"{sum(p.numel() for p in network.parameters()):,} parameters, {dtype} on {device}")
+    if teacher and (reason := why_online(recipe)):
+        runtime.log(f"soft labels: from the teacher online, because {reason}")
     # Process 0 looks first, and puts a damaged file aside.
     resume = load_resume(folder, folder.name) if processes.rank == 0 else None
     if processes.any(resume is not None) and processes.rank:
         resume = load_resume(folder, folder.name)
-    history = fit(network, description, data.splits, objective, teacher, recipe, keys, resume, hooks)
+    history = fit(network, description, data.splits, fitted, teacher, recipe, keys, resume, hooks)
     final: Row = {}
     for split, source in data.splits.items():
         if split == "train" and data.on_disk:
@@ -85,7 +101,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
         logits = predict(network, description, source, processes)
         final |= evaluate(split, logits, source.labels)
         if split == "test" and processes.rank == 0:
-            _save_test_logits(logits, source.labels, folder)
+            save_test_logits(logits, source.labels, folder)
     history[-1] |= {name: value for name, value in final.items() if not name.startswith("train")}
     runtime.record(history)
     if processes.rank == 0:
@@ -114,22 +130,24 @@ def best_epoch(history: list[Row]) -> dict[str, Any]:
     }
 
 
-def _objective(settings: dict[str, Any]) -> Objective:
-    return Objective(instantiate(settings), tuple(settings.get("needs", ())), settings.get("distil_until", 1.0))
+def looks_inside(objective: Objective) -> bool:
+    """Whether an objective needs more of the teacher than its logits."""
+    return any(need.startswith("teacher_") for need in objective.needs)
 
 
 def _teacher(
     settings: dict[str, Any],
     inputs: dict[str, Path],
     description: Description,
-    objective: Objective,
+    fitted: Fitted,
+    beside: tuple[nn.Module, Description] | None,
     images: int,
     device: torch.device,
 ) -> Teacher | None:
     if "softlabels" in inputs:
         recipe = settings["recipe"]
         space = ViewSpace(recipe["pad"], recipe["flip"])
-        epochs = distilled_epochs(objective.distil_until, recipe["epochs"])
+        epochs = distilled_epochs(fitted.objective.distil_until, recipe["epochs"])
 
         def drawn() -> np.ndarray:
             return drawn_views(settings["seed"], settings["generation"], epochs, images, space)
@@ -137,19 +155,18 @@ def _teacher(
         return stored_teacher(inputs["softlabels"], (images, len(space), description.classes), device, drawn)
     if "teacher" not in inputs:
         return None
-    with_maps = "teacher_maps" in objective.needs
-    # Maps are of layers, which a folded network has no more.
-    network, taught = (load_network if with_maps else load_teacher)(inputs["teacher"], device)
+    # A folded network has not all layers any more.
+    network, taught = beside or load_teacher(inputs["teacher"], device)
     for what, own, other in (("classes", description.classes, taught.classes), ("shape", description.shape, taught.shape)):
         if own != other:
             raise UserError(
                 f"the student's data have {what} {own}, but its teacher was trained on data with {what} {other}: both must be "
                 "the same. Set dataset, or patriarch.dataset, of the experiment."
             )
-    return online_teacher(network, taught, with_maps)
+    return online_teacher(network, taught, fitted.paths(1), "teacher_input_gradient" in fitted.objective.needs)
 
 
-def _save_test_logits(logits: torch.Tensor, labels: torch.Tensor, folder: Path) -> None:
+def save_test_logits(logits: torch.Tensor, labels: torch.Tensor, folder: Path) -> None:
     """Write the float32 logits of the plain test images, (N, K), and their labels, int64 (N,), for ensembles."""
     from safetensors.torch import save
 

@@ -28,8 +28,9 @@ def start_from(network: nn.Module, trained: nn.Module) -> None:
     Raises:
         UserError: the networks differ, or were fed images with another number of channels.
     """
-    weights = {name: weight for name, weight in trained.state_dict().items() if not name.startswith("classifier.")}
-    own = {name: weight for name, weight in network.state_dict().items() if name.startswith("classifier.")}
+    # A network with exits has several.
+    weights = {name: weight for name, weight in trained.state_dict().items() if "classifier" not in name.split(".")}
+    own = {name: weight for name, weight in network.state_dict().items() if "classifier" in name.split(".")}
     try:
         network.load_state_dict(weights | own)
     except RuntimeError as error:

@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gendistill.networks.trained import Description, logits_and_maps_of, logits_of
+from gendistill.networks.taps import forward_with_taps
+from gendistill.networks.trained import Description, logits_of
+from gendistill.precision import autocast
 from gendistill.softlabels.store import open_store
 
-# (positions of the images and view numbers, on the CPU; uint8 views, on the device)
-#     -> the teacher's logits, float32, shape (B, K), and the maps of its groups, float32, shape (B, C, H, W) each, or none
-Teacher = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, list[Tensor]]]
+# (positions of the images and view numbers, on the CPU; views and labels, on the device)
+#     -> the teacher's logits, float32, shape (B, K); what its tapped layers put out, by path; the gradient by its input, or None
+Teacher = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, dict[str, Tensor], Tensor | None]]
 
 
 def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.device, drawn: Callable[[], np.ndarray]) -> Teacher:
@@ -26,29 +28,45 @@ def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.devi
     """
     logits, rows = (None if array is None else torch.from_numpy(array) for array in open_store(folder, shape, drawn))
 
-    def look_up(images: Tensor, views: Tensor, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def look_up(images: Tensor, views: Tensor, pixels: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], None]:
         found = logits[images * shape[1] + views if rows is None else rows[images, views].long()]
         # From pinned memory the copy does not make the GPU wait.
         found = found.pin_memory() if device.type == "cuda" else found
-        return found.to(device, non_blocking=True).float(), []
+        return found.to(device, non_blocking=True).float(), {}, None
 
     return look_up
 
 
-def online_teacher(network: nn.Module, description: Description, with_maps: bool) -> Teacher:
+def online_teacher(network: nn.Module, description: Description, paths: list[str], gradient: bool) -> Teacher:
     """Compute the logits anew; rounded to float16 like those of the store, so that both give the same student.
 
     Args:
         network: in eval mode, without gradients: its statistics stay untouched.
         description: of the network.
-        with_maps: whether the maps of its groups are wanted too.
+        paths: the layers whose outputs are wanted too.
+        gradient: whether the gradient of the cross-entropy by the input is wanted too.
     """
 
-    def compute(images: Tensor, views: Tensor, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if with_maps:
-            logits, maps = logits_and_maps_of(network, description, pixels)
+    def compute(images: Tensor, views: Tensor, pixels: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        seen: dict[str, Tensor] = {}
+        if paths:
+            # What inference mode makes can't be kept for a backward pass.
+            with torch.no_grad(), autocast(description.precision, pixels.device):
+                logits, seen = forward_with_taps(network, description.normalise(pixels), paths)
         else:
-            logits, maps = logits_of(network, description, pixels), []
-        return logits.half().float(), maps
+            logits = logits_of(network, description, pixels)
+        found = None
+        if gradient:
+            with autocast(description.precision, pixels.device):
+                found = gradient_by_input(network, description.normalise(pixels), labels)
+        return logits.float().half().float(), seen, found
 
     return compute
+
+
+def gradient_by_input(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of the sum of the cross-entropies by the normalised images: float32 (B, C, H, W)."""
+    images = images.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = nn.functional.cross_entropy(network(images).float(), labels, reduction="sum")
+        return torch.autograd.grad(loss, images)[0].float()
