@@ -138,6 +138,23 @@ def test_a_teacher_online_looks_at_each_image_until_it_is_not_asked_any_more(sha
     assert student.mapped_bytes == 0
 
 
+def test_gradients_by_the_images_take_another_backward_pass_of_both():
+    plans = [plan_of(f"objective={name}") for name in ("attention_transfer", "attention_gradient")]
+    maps, gradients = (work(plan, "demo-ban-gen1-seed0") for plan in plans)
+    for name in ("training_flops", "training_kernels", "activation_bytes", "activation_bytes_bfloat16"):
+        assert getattr(gradients.counts, name) == 2 * getattr(maps.counts, name)
+    assert gradients.counts.parameters == maps.counts.parameters
+    assert [look.by_images for look in (maps.passes[-1], gradients.passes[-1])] == [False, True]
+
+
+@pytest.mark.parametrize(("objective", "kept"), [("kd", False), ("attention_transfer", True), ("rkd", False)])
+def test_a_student_that_is_looked_into_keeps_what_it_would_compute_again(objective, kept):
+    again = plan_of(f"objective={objective}", "network=densenet_bc_40_12", "network.units=2", "network.recompute=true")
+    once = plan_of(f"objective={objective}", "network=densenet_bc_40_12", "network.units=2")
+    keeps = [work(plan, "demo-ban-gen1-seed0").counts.activation_bytes for plan in (again, once)]
+    assert (keeps[0] == keeps[1]) == kept
+
+
 def test_text_by_hand():
     plan = build_plan(["pydoc"], ("recipe.epochs=2", "recipe.batch_size=10", "recipe.unrolled_steps=7", "seeds=[0]"))
     data = size_of(plan.of_kind("text")[0]).counts

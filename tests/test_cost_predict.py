@@ -143,6 +143,19 @@ print(json.dumps(used()))
 """
 
 
+@pytest.mark.parametrize("device", [CPU, GPU], ids=["cpu", "gpu"])
+def test_gradients_by_the_images_take_twice_the_time_and_keep_the_graph(device):
+    none, plain, by_images = (
+        dataclasses.replace(TRAINING, batch=1, passes=passes)
+        for passes in ((), (Pass(COUNTS, 10_000, 200, "auto"),), (Pass(COUNTS, 10_000, 200, "auto", by_images=True),))
+    )
+    took = [expected_seconds(work, device) - expected_seconds(none, device) for work in (plain, by_images)]
+    assert took[1] == pytest.approx(2 * took[0])
+    told = [predict(work, device) for work in (plain, by_images)]
+    memory = [each.gpu_memory_mb or each.memory_mb for each in told]
+    assert memory[1] - memory[0] > 200 * (COUNTS.activation_bytes_bfloat16 - 3 * COUNTS.largest_bytes) / 2**20
+
+
 def test_a_training_takes_no_more_memory_than_predicted():
     """Nor less than a third of it: ResNet-20 of double width on 500 digits, 250 at a time, on the CPU."""
     overrides = ("seeds=[0]", "recipe.epochs=1", "recipe.batch_size=250", "network=resnet20", "network.width=32", "scratch=0")

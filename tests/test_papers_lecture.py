@@ -263,3 +263,19 @@ def test_a_gain_or_a_member_that_cannot_be(source, message):
     settings["claims"] = []
     with pytest.raises(SettingError, match=re.escape(message)):
         add_experiment(Plan(), "dml_table2", settings)
+
+
+def test_the_best_epoch_is_that_of_the_network_that_answers():
+    settings = copy.deepcopy(compose_experiment("what_to_match"))
+    settings["lineages"] = {key: settings["lineages"][key] for key in ("kd", "dml_first")}
+    first = next(row for row in settings["table"]["rows"] if row["method"] == "DML, first")
+    settings["table"] |= {"rows": [first | {"metric": "test_error_pct_best_epoch"}]}
+    settings["table"]["cells"] = [{"for": {"method": "DML, first"}, "is": {"lineage": "dml_first"}}]
+    settings["claims"] = []
+    plan = Plan()
+    add_experiment(plan, "what_to_match", settings)
+    assert {cell["key"] for cell in cells_of(plan)} == {"best_epoch_test_error_pct"}
+    settings["lineages"]["dml_first"]["patriarch"]["network"]["takes"] = "peer2"
+    message = "test_error_pct_best_epoch: the best epoch is that of the network that answers in the training, and network.takes = peer2"
+    with pytest.raises(SettingError, match=re.escape(message)):
+        add_experiment(Plan(), "what_to_match", settings)

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,15 @@ def counts_of(network: dict[str, Any], code: dict[str, str], shape: Sequence[int
         _memory[str(_path())] = known
         write_cache(_path(), known)
     return _as_counts(tuple(known[key].items()))
+
+
+def with_second_backward(counts: Counts) -> Counts:
+    """Counts of a training in which the gradient by the images is a part of the loss.
+
+    Forward and, by the images, backward is twice a forward pass; through both of them backward is twice that again.
+    """
+    twice = ("training_flops", "activation_bytes", "activation_bytes_bfloat16", "training_kernels")
+    return replace(counts, **{name: 2 * getattr(counts, name) for name in twice})
 
 
 _memory: dict[str, dict[str, Any]] = {}

@@ -36,6 +36,8 @@ WEIGHT_BYTES = 4
 LOGIT_BYTES = 24
 # The largest array of a forward pass, with the one that it is computed from and the one that is computed next.
 ARRAYS_OF_A_PASS = 3
+# Forward, and backward by the images alone.
+PASSES_BY_IMAGES = 2
 WORKSPACE_MB = 500.0
 # A shared file system in a bad hour.
 DISK_BYTES_PER_SECOND = 100e6
@@ -106,7 +108,8 @@ def _training_seconds(work: Work, calibration: Calibration) -> float:
 def _pass_seconds(look: Pass, calibration: Calibration) -> float:
     kernels = math.ceil(look.images / look.batch) * look.unrolled * look.counts.forward_kernels
     terms = [kernels, look.images * look.counts.forward_flops, look.images * look.counts.activation_bytes]
-    return seconds_of(calibration.coefficients[look.precision]["forward"], terms)
+    passes = PASSES_BY_IMAGES if look.by_images else 1
+    return passes * seconds_of(calibration.coefficients[look.precision]["forward"], terms)
 
 
 def _memory_mb(work: Work, calibration: Calibration, on_gpu: bool) -> float:
@@ -127,11 +130,18 @@ def _gpu_memory_mb(work: Work, calibration: Calibration) -> float:
 def _network_bytes(work: Work, calibration: Calibration) -> float:
     """Bytes of all networks that are in memory together, and of the activations of one batch."""
     weights = sum(look.counts.state_bytes for look in work.passes)
-    batches = [ARRAYS_OF_A_PASS * look.batch * look.counts.largest_bytes for look in work.passes]
+    batches = [_pass_bytes(look, calibration) for look in work.passes]
     if work.counts is not None:
         weights += WEIGHT_COPIES * WEIGHT_BYTES * work.counts.parameters
         batches.append(work.batch * _kept_bytes(work.counts, calibration.number_formats[work.precision]))
     return weights + max(batches, default=0.0)
+
+
+def _pass_bytes(look: Pass, calibration: Calibration) -> float:
+    """Bytes of the activations of one batch that are in memory together."""
+    if look.by_images:
+        return look.batch * _kept_bytes(look.counts, calibration.number_formats[look.precision])
+    return ARRAYS_OF_A_PASS * look.batch * look.counts.largest_bytes
 
 
 def _kept_bytes(counts: Counts, number_format: str) -> float:

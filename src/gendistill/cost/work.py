@@ -4,8 +4,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from gendistill.cost.counts import Counts, counts_of
+from gendistill.cost.counts import Counts, counts_of, with_second_backward
 from gendistill.cost.data import Size, size_of
+from gendistill.networks.recompute import as_trained
 from gendistill.plan import Plan, Step
 from gendistill.plan.step import NETWORKS, SHARED_OUT
 from gendistill.softlabels.extent import distilled_epochs, expected_views, first_epochs, view_count
@@ -34,8 +35,9 @@ class Pass:
         counts: of the network.
         images: how many, all together.
         batch: how many at a time.
-        unrolled: steps in time of a batch; 1 for images.
         precision: the setting of the network's recipe.
+        unrolled: steps in time of a batch; 1 for images.
+        by_images: whether the gradient by the images is taken too.
     """
 
     counts: Counts
@@ -43,6 +45,7 @@ class Pass:
     batch: int
     precision: str
     unrolled: int = 1
+    by_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,10 +159,14 @@ def _makes_images(data: Size) -> bool:
 
 
 def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
-    recipe = step.settings["recipe"]
-    counts, precision = _network(step, data)
+    recipe, objective = step.settings["recipe"], step.settings["objective"]
+    needs = objective.get("needs", ())
+    network = as_trained(step.settings["network"], needs)
+    counts, precision = _network(step, data, network)
+    if "input" in needs:
+        counts = with_second_backward(counts)
     if data.shape:
-        first = first_epochs(step.settings["objective"], recipe["epochs"])
+        first = first_epochs(objective, recipe["epochs"])
         found = _image_training(recipe, data, first)
         looked = _evaluations(recipe) * data.evaluated + (0 if data.on_disk else data.counts["train"])
         batch = EVALUATION_BATCH
@@ -175,8 +182,9 @@ def _training(plan: Plan, step: Step, data: Size) -> dict[str, Any]:
         mapped = _soft_labels(plan, _input(plan, step, "softlabels"), data)["written"]["softlabels.npy"]
     elif "teacher" in step.inputs:
         teacher = _network_of_step(plan, _input(plan, step, "teacher"))
-        epochs = distilled_epochs(step.settings["objective"].get("distil_until", 1.0), recipe["epochs"])
-        looks.append(Pass(teacher[0], (first + epochs) * data.counts["train"], found["batch"], teacher[1], found["unrolled"]))
+        images = (first + distilled_epochs(objective.get("distil_until", 1.0), recipe["epochs"])) * data.counts["train"]
+        by_images = "teacher_input_gradient" in needs
+        looks.append(Pass(teacher[0], images, found["batch"], teacher[1], found["unrolled"], by_images))
     return {
         **found,
         **_in_memory(data, recipe, found["batch"]),
@@ -306,7 +314,8 @@ def _network_of_step(plan: Plan, step: Step) -> tuple[Counts, str]:
     return _network(step, _size(_input(plan, step, "dataset")))
 
 
-def _network(step: Step, data: Size) -> tuple[Counts, str]:
+def _network(step: Step, data: Size, network: dict[str, Any] | None = None) -> tuple[Counts, str]:
+    """Of the step's network, or of one with other settings."""
     taken = {"taken": step.settings["taken"]} if "taken" in step.settings else {}
-    counts = counts_of({**step.settings["network"], **taken}, step.code, data.shape, data.classes)
+    counts = counts_of({**(network or step.settings["network"]), **taken}, step.code, data.shape, data.classes)
     return counts, "auto" if step.settings["recipe"]["precision"] == "auto" else "float32"

@@ -113,7 +113,7 @@ def auto_augment(pixels: Tensor, policy: str, numbers: Tensor) -> Tensor:
     Strategies from Data, 2019, Appendix A).
 
     The operations are torchvision's, with its defaults: nearest pixels, and black where an image was moved away. The paper's
-    order is crop and mirror, AutoAugment, cutout.
+    order is crop and mirror, AutoAugment, cutout. Image by image, some kernels each: a small network on a GPU waits for it.
 
     Args:
         pixels: uint8, shape (B, C, H, W), C = 1 or 3.

@@ -12,6 +12,7 @@ from gendistill.data.sources import open_data
 from gendistill.data.views import ViewSpace, derive_key
 from gendistill.errors import SettingError, UserError
 from gendistill.files import write_bytes, write_csv
+from gendistill.networks.recompute import as_trained
 from gendistill.networks.trained import Description, load_network, load_teacher, save_network
 from gendistill.precision import choose_device, layout, make_deterministic, number_format
 from gendistill.softlabels.exact import why_online
@@ -60,9 +61,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     start = load_network(inputs["start"], device) if "start" in inputs else None
     network_settings = start[1].network if start and "taken" in settings else settings["network"]
     objective = read_objective(settings["objective"], recipe["epochs"])
-    if network_settings.get("recompute") and objective.needs & {"input", "maps", "weights"}:
-        # What is computed again is no part of the graph: neither second gradients nor layers in it can be had.
-        network_settings = {**network_settings, "recompute": False}
+    network_settings = as_trained(network_settings, objective.needs)
     description = Description(network_settings, data.shape, data.classes, data.mean, data.std, recipe["precision"])
     torch.manual_seed(keys["initialisation"] % 2**63)
     network = description.build().to(device, memory_format=layout(recipe["precision"]))
