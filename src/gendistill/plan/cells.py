@@ -147,8 +147,8 @@ def find_cell(
         read = _evaluated(study, metric, role, own, generation, networks)
         if metric.key == "best_epoch_test_error_pct" and not read.settings.get("main", True):
             raise SettingError(
-                f"table.cells: {row['metric']}: the best epoch is that of the network that answers in the training, and network.takes "
-                f"= {own.network['takes']} is another. Set in {study.where}."
+                f"table.cells: {row['metric']}: the best epoch is that of the network that answers in the training, and "
+                f"network.takes = {own.network['takes']} is another. Set in {study.where}."
             )
     return [grown[before, seed][0], read] if metric.form == "gain" else [read], metric.key
 
