@@ -277,6 +277,6 @@ def test_the_best_epoch_is_that_of_the_network_that_answers():
     assert {cell["key"] for cell in cells_of(plan)} == {"best_epoch_test_error_pct"}
     settings["lineages"]["dml_first"]["patriarch"]["network"]["takes"] = "peer2"
     with pytest.raises(
-        SettingError, match="test_error_pct_best_epoch: .* network that answers .* network.takes = peer2 is another"
+        SettingError, match=r"test_error_pct_best_epoch: .* network that answers .* network.takes = peer2 is another"
     ):
         add_experiment(Plan(), "what_to_match", settings)
