@@ -12,7 +12,8 @@ import yaml
 
 from gendistill.plan import build_plan
 from gendistill.plan.settings import paper_names
-from gendistill.plan.step import FUNCTIONS
+from gendistill.plan.step import FUNCTIONS, NETWORKS
+from gendistill.softlabels.extent import first_epochs
 from tests.conftest import ROOT, Checkout, copy_project
 
 # A small table; seeds=1.
@@ -104,3 +105,20 @@ def test_the_same_tables_again_have_nothing_to_do(sample):
 @pytest.mark.parametrize("name", paper_names())
 def test_every_published_table_runs(every, name):
     check_table(every, name)
+
+
+@pytest.mark.papers
+def test_every_method_learns(tmp_path):
+    """In five epochs on 200 digits, not one on 50: the loss of each training falls from its first epoch to its last."""
+    project = copy_project(tmp_path / "project")
+    project.edit("config/scale/smoke.yaml", "epochs_divided_by: 100", "epochs_divided_by: 3")
+    project.edit("config/scale/smoke.yaml", "train_per_class: 5,", "train_per_class: 20,")
+    config = ("--config", "paper=[what_to_match]", "scale=smoke", "seeds=1")
+    project.run("snakemake", "--cores", "2", *config, timeout=1800)
+    trained = project.steps(*NETWORKS)
+    assert len(trained) == 28
+    for name in trained:
+        folder = project.folder / "runs" / name
+        settings = json.loads((folder / "receipt.json").read_text())["spec"]["settings"]
+        losses = pd.read_csv(folder / "history.csv")["train_loss"].iloc[first_epochs(settings["objective"], 5) :]
+        assert len(losses) == 5 and losses.iloc[-1] < losses.iloc[0], name
