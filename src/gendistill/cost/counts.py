@@ -75,8 +75,9 @@ def counts_of(network: dict[str, Any], code: dict[str, str], shape: Sequence[int
 def with_second_backward(counts: Counts) -> Counts:
     """Counts of a training in which the gradient by the images is a part of the loss.
 
-    Measured on a CPU, batches of 64 of ResNet-20, WRN-16-2 and DenseNet-BC-40-12: 2.9 to 3.9 times the time of a step with labels alone
-    (matrix products are twice as many; the second derivative of batch norm is many small operations), and 1.8 to 2.0 times the bytes.
+    Measured on a CPU, batches of 64 of ResNet-20, WRN-16-2 and DenseNet-BC-40-12: 2.9 to 3.9 times the time of a step with labels
+    alone (matrix products are twice as many; the second derivative of batch norm is many small operations), and 1.8 to 2.0 times
+    the bytes.
     """
     thrice, twice = ("training_flops", "training_kernels"), ("activation_bytes", "activation_bytes_bfloat16")
     times = dict.fromkeys(thrice, 3) | dict.fromkeys(twice, 2)
