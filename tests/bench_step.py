@@ -29,7 +29,7 @@ from gendistill.files import write_json
 from gendistill.networks.trained import load_network
 from gendistill.precision import REFERENCE, choose_device, number_format
 from gendistill.receipt import environment
-from gendistill.training import loop
+from gendistill.training import descent, loop
 from tests import bench_students
 from tests.bench_report import table
 from tests.bench_students import DUMPED, ONLINE, SPACE, WORK, Way, dump, prepare, settle, student, synchronise, write_store
@@ -174,13 +174,13 @@ def tricks(folder: Path, device: torch.device, given: argparse.Namespace) -> lis
     def unfused(*args: Any, fused: bool, **settings: Any) -> None:
         sgd(*args, fused=False, **settings)
 
-    sgd = loop.sgd
+    sgd = descent.sgd
     contiguous = [mock.patch(f"{place}.layout", lambda precision: torch.contiguous_format) for place in LAYOUTS]
     # What is compared, with the trick and without: how a way is made, and what stands in for the trick in the meantime.
     pairs: dict[str, tuple[Callable[[], Way], Callable[[], Way], list[Any]]] = {
         "bfloat16 (precision: auto)": (train(DUMPED), train(DUMPED, "float32"), []),
         "channels_last": (train(DUMPED), train(DUMPED), contiguous),
-        "one kernel for the whole update (fused SGD)": (train(DUMPED), train(DUMPED), [mock.patch.object(loop, "sgd", unfused)]),
+        "one kernel for the whole update (fused SGD)": (train(DUMPED), train(DUMPED), [mock.patch.object(descent, "sgd", unfused)]),
         "a batch of views in one gather": (
             train(DUMPED),
             train(DUMPED),

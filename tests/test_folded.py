@@ -8,7 +8,7 @@ from torch import nn
 from gendistill.networks.folded import folded
 from gendistill.networks.trained import Description, load_teacher, save_network
 from gendistill.plan.settings import load_group
-from gendistill.training import loop
+from gendistill.training import descent
 from tests.tiny import FROM_TEACHER, train, weights, write_receipt, write_teacher
 
 # Of each family one, made shallower; how many of its batch norms follow a convolution that nothing else reads.
@@ -133,8 +133,8 @@ def test_a_reference_is_the_same_network_up_to_rounding_computed_without_tricks(
         used[recipe["precision"]] = (fused, convolution.is_contiguous(memory_format=torch.channels_last))
         return sgd(*args, fused=fused, **settings)
 
-    sgd = loop.sgd
-    monkeypatch.setattr(loop, "sgd", record)
+    sgd = descent.sgd
+    monkeypatch.setattr(descent, "sgd", record)
     for recipe in ({"precision": "float32"}, {"precision": "reference"}):
         train(tmp_path / recipe["precision"], dataset, FROM_TEACHER, recipe, inputs={"teacher": teacher["teacher"]}, generation=1)
     assert used == {"float32": (True, True), "reference": (False, False)}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.sgd import sgd
 
 from gendistill.batches import micro_batch_size
 from gendistill.data.augment import augmentation, over_both
@@ -16,8 +15,9 @@ from gendistill.data.views import draw_order
 from gendistill.errors import DivergedError, InterruptedTraining, SettingError
 from gendistill.networks.joint import Joint
 from gendistill.networks.trained import Description, logits_of
-from gendistill.precision import REFERENCE, autocast
+from gendistill.precision import autocast
 from gendistill.softlabels.extent import distilled_epochs
+from gendistill.training.descent import descend
 from gendistill.training.fitted import BY_LABELS, Fitted, look
 from gendistill.training.micro_batches import Buffers, Gradients, share_out
 from gendistill.training.schedule import learning_rate
@@ -206,28 +206,8 @@ def fit(
             if buffers:
                 gradients.add_up(processes, buffers.totals, all_reached=not (first or len(parts) or isinstance(network, Joint)))
                 buffers.finish(end - begin)
-            with torch.no_grad():
-                learning = gradients.learning()
-                moved = [momenta[number] for number in learning]
-                if any(momentum is not None for momentum in moved):
-                    # Of a weight that is reached for the first time; all None, in the first step, comes to the same.
-                    moved = [torch.zeros_like(weights[n]) if m is None else m for n, m in zip(learning, moved, strict=True)]
-                # The function behind torch.optim.SGD, whose class would first import the compiler, which takes a second.
-                sgd(
-                    [weights[number] for number in learning],
-                    [gradients.sums[number] for number in learning],
-                    moved,
-                    lr=rate,
-                    momentum=recipe["momentum"],
-                    nesterov=recipe["nesterov"],
-                    weight_decay=recipe["weight_decay"],
-                    dampening=0.0,
-                    maximize=False,
-                    fused=recipe["precision"] != REFERENCE,
-                )
-                for number, momentum in zip(learning, moved, strict=True):
-                    momenta[number] = momentum
-                sums[2] += sums[0].isfinite()
+            descend(weights, gradients, momenta, rate, recipe)
+            sums[2] += sums[0].isfinite()
             hooks.progress(epoch * count + end, epochs * count)
         loss_sum, errors, finite_steps, *of_terms = all_sums().tolist()
         if finite_steps < steps:
