@@ -15,6 +15,7 @@ from gendistill.cost.data import size_of
 from gendistill.cost.work import work_of
 from gendistill.networks.cost import kept_bytes, kernels, training_flops
 from gendistill.plan import build_plan
+from gendistill.plan.nested import members_of
 from gendistill.plan.settings import load_group
 from tests.tiny import NETWORK
 
@@ -98,6 +99,16 @@ def test_joint_networks_of_networks_that_compute_again_are_counted():
     kept, again = (count_image_network(settings, (3, 32, 32), 10) for settings in both)
     assert again.training_kernels > kept.training_kernels
     assert again.forward_flops == 2 * count_image_network(one, (3, 32, 32), 10).forward_flops
+
+
+@pytest.mark.parametrize("name", ["resnet8", "vgg19"])
+def test_members_of_joint_networks_are_counted(name):
+    """An exit's operations: those of the groups before it and of its own layers; on fake tensors, which cannot be copied."""
+    joint = {**load_group("network", "multi_exit"), "networks": [{**load_group("network", name), "width": 4}]}
+    ends = [count_image_network({**joint, "taken": member}, (3, 32, 32), 10) for member in members_of(joint)]
+    deepest, *before, ensemble = (end.forward_flops for end in ends)
+    assert before == sorted(before)
+    assert ensemble > max(deepest, *before)
 
 
 def test_a_training_by_hand():

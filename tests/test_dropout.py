@@ -1,5 +1,7 @@
 """Dropout, spatial dropout and DropBlock: how much is dropped, what of, and when."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from gendistill.errors import SettingError
 from gendistill.networks.grouped import Grouped
+from gendistill.networks.multi_exit import MultiExit, early_exit
 from gendistill.networks.resnet import ResNet
 from gendistill.training.dropout import add_dropout, drop_block
 
@@ -153,6 +156,23 @@ def test_networks_within_a_network_drop_each_of_its_own():
     assert (first == 0).any()
     assert (second == 0).any()
     assert not torch.equal(first, second)
+
+
+def hooks(layer):
+    return len(layer._forward_pre_hooks) + len(layer._forward_hooks)
+
+
+def test_each_exit_drops_features_and_each_group_is_dropped_from_once():
+    build = [partial(ResNet, depth=8, width=2)]
+    everything = {"dropout": 0.5, "spatial_dropout": 0.1}
+    exits = MultiExit(1, 10, build)
+    add_dropout(exits, everything)
+    assert [hooks(layer) for layer in (*(each.classifier for each in exits.exits), exits.network.classifier)] == [1, 1, 1]
+    assert [hooks(group) for group in exits.network.groups] == [1, 1, 1]
+    early = early_exit(1, 10, build, 2)
+    add_dropout(early, everything)
+    assert hooks(early.classifier) == 1
+    assert [hooks(group) for group in early.groups] == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["dropout", "spatial_dropout", "drop_block"])

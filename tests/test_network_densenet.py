@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gendistill.networks.densenet import DenseNet
+from gendistill.networks.recompute import as_trained
 
 KINDS = {"plain": {"bottleneck": 0, "compression": 1.0}, "bc": {"first_width": 12, "last_width": 10}}
 
@@ -61,6 +62,21 @@ def test_recomputed_gradients_are_those_of_finite_differences(kind):
                 losses.append(loss_of(network, images).item())
             weight[first] += h
         assert weight.grad[first].item() == pytest.approx((losses[0] - losses[1]) / (2 * h), rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_second_gradients_of_what_is_recomputed_are_refused(kind):
+    """They would be wrong, and nothing would say so."""
+    network, images = make(kind, True), images_of().requires_grad_()
+    with pytest.raises(RuntimeError, match="no second gradients"):
+        torch.autograd.grad(loss_of(network, images), images, create_graph=True)
+
+
+def test_networks_that_are_looked_into_are_not_recomputed():
+    dense, plain = {"name": "dense", "recompute": True}, {"name": "plain"}
+    assert as_trained({"networks": [dense, plain]}, ["input"]) == {"networks": [{**dense, "recompute": False}, plain]}
+    assert as_trained(dense, ["maps", "parts"]) == {**dense, "recompute": False}
+    assert as_trained({"networks": [dense, plain]}, ["peer_logits", "features"]) == {"networks": [dense, plain]}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,6 +12,7 @@ from gendistill.errors import SettingError
 from gendistill.networks.mobilenet import MobileNet, Separable
 from gendistill.networks.mobilenet_v2 import InvertedResidual, MobileNetV2, multiple_of_8
 from gendistill.networks.mobilenet_v3 import Block, Excitation, MobileNetV3
+from gendistill.networks.multi_exit import early_exit
 from gendistill.networks.pyramidnet import PyramidBottleneck, PyramidNet
 from gendistill.networks.resnet import ResNet
 from gendistill.networks.resnext import ResNeXt
@@ -140,6 +141,15 @@ def test_groups_of_mobilenet_v2_end_linearly_but_for_the_last():
 def test_unknown_taps_are_refused():
     with pytest.raises(SettingError, match=r"objective\.taps = stem: must be one of groups, stem_and_groups, before_relu"):
         build("resnet8").tap_paths("stem")
+
+
+def test_an_early_exit_knows_the_activations_of_its_groups_only():
+    early = early_exit(1, 5, [instantiate(settings_of("resnet8"))], 2)
+    assert early.tap_paths("before_relu") == build("resnet8").tap_paths("before_relu")[:2]
+    ends_before = early_exit(1, 5, [instantiate(settings_of("wrn_16_2"))], 2)
+    assert ends_before.tap_paths("groups") == ["groups.0", "groups.1"]
+    with pytest.raises(SettingError, match=r"before_relu: an early exit of \w+ ends before an activation .* network\.takes"):
+        ends_before.tap_paths("before_relu")
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -99,6 +99,40 @@ REFUSED = {
         PEERS.replace("[resnet8", "[peers"),
         r"network = peers: a joint network is not made of joint networks",
     ),
+    "a peer that shares": (
+        "kd",
+        PEERS.replace("[resnet8", "[{name: match_wrn_1_1, shares: [stem]}"),
+        r"match_wrn_1_1 has shares = \['stem'\]: a network in a joint one shares no layers",
+    ),
+    "an infinite weight": (
+        "{name: sum, terms: {kd: {weight: inf}}}",
+        "{}",
+        r"objective\.terms\.kd\.weight = inf: must be a number",
+    ),
+    "no weight at all": ("{name: sum, terms: {kd: {weight: nan}}}", "{}", r"objective\.terms\.kd\.weight = nan: must be"),
+    "weights of zero": ("{name: sum, terms: {kd: {weight: 0}, rkd: {weight: 0}}}", "{}", r"objective\.terms: all weights are 0"),
+    "a number as a name": ("{name: sum, terms: {1: {name: kd}}}", "{}", r"objective\.terms: 1: must be a name"),
+    "a share above one": (
+        "{name: sum, distil_until: 2.0}",
+        "{}",
+        r"objective\.distil_until = 2(\.0)?: must be a share",
+    ),
+    "a negative share": ("{name: sum, distil_until: -1}", "{}", r"objective\.distil_until = -1: must be a share of the epochs"),
+    "stages of two lengths": (
+        "{name: sum, terms: {fsp: {first_stage: 0.1}, fitnets: {first_stage: 0.5}, rkd: {}}}",
+        "{}",
+        r"fsp\.first_stage = 0\.1, fitnets\.first_stage = 0\.5: first stages of one sum are one",
+    ),
+    "peers that stop": (
+        "kd",
+        PEERS.replace("mutual", "{name: sum, terms: {mutual: {}}, distil_until: 0.5}"),
+        r"objective\.distil_until = 0\.5: then the labels alone would train one network of peers",
+    ),
+    "peers that never begin": (
+        "kd",
+        PEERS.replace("mutual", "{name: sum, terms: {mutual: {weight: 0}, cross_entropy: {}}}"),
+        r"those that train all networks of peers have weight 0",
+    ),
     "text among images": ("kd", PEERS.replace("[resnet8", "[lstm_small"), r"network = lstm_small: it is for text"),
 }
 

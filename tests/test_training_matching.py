@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from gendistill.data.images import load_images
-from gendistill.errors import InterruptedTraining, SettingError
-from gendistill.networks.trained import load_network
+from gendistill.errors import InterruptedTraining, SettingError, UserError
+from gendistill.networks.trained import Description, load_network, save_network
+from gendistill.objectives import rkd
 from gendistill.plan.settings import load_group
 from gendistill.runtime import Runtime
 from gendistill.targets import instantiate
@@ -237,6 +238,29 @@ def test_layers_that_cannot_be_matched_are_refused_before_training(dataset, taug
     with pytest.raises(SettingError, match=message):
         train(tmp_path / "student", dataset, load_group("objective", objective) | change, None, runtime, taught, **GENERATION)
     assert not told
+
+
+@pytest.mark.parametrize("name", ["kd", "nst"])
+def test_a_teacher_of_other_images_is_refused(dataset, tmp_path, name):
+    colours = Description(NETWORK, [3, 8, 8], CLASSES, [0.0] * 3, [1.0] * 3, "float32")
+    save_network(colours.build(), colours, tmp_path / "teacher")
+    write_receipt(tmp_path / "teacher", "model.safetensors")
+    with pytest.raises(UserError, match=r"the student's data have shape .*1, 8, 8.*, but its teacher .* shape .*3, 8, 8"):
+        inputs = {"teacher": tmp_path / "teacher"}
+        train(tmp_path / "student", dataset, load_group("objective", name), inputs=inputs, **GENERATION)
+
+
+def test_a_batch_that_is_too_small_for_an_objective_names_the_setting(dataset, taught, tmp_path, monkeypatch):
+    plain = rkd.distances
+
+    def refuse(features):
+        if len(features) == 1:
+            raise ValueError("Expected more than 1 value per channel")
+        return plain(features)
+
+    monkeypatch.setattr(rkd, "distances", refuse)
+    with pytest.raises(SettingError, match=r"recipe\.batch_size = 13: a batch of 1 cannot be trained on"):
+        train(tmp_path / "student", dataset, load_group("objective", "rkd"), {"batch_size": 13}, inputs=taught, **GENERATION)
 
 
 @pytest.mark.parametrize("name", ["fitnets_weights", "nst", "attention_gradient", "activation_boundaries", "fsp", "rkd"])

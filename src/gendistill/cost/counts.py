@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gendistill.networks.recompute import computed_once
 from gendistill.plan.canonical import digest
 from gendistill.plan.code import code_hash
 from gendistill.plan.nested import targets_in
@@ -141,7 +142,8 @@ def count_image_network(network: dict[str, Any], shape: Sequence[int], classes: 
         with torch.autocast("cpu", torch.bfloat16):
             rounded = [cost.kept_bytes(model, images) for images in (two, four)]
         training_flops = cost.training_flops(model, two) / 2
-    once = _computed_once(network)
+    # Meta tensors cannot compute again.
+    once = computed_once(network)
     recomputes = once != network
     model = cost.whole(cost.build_on_meta(once, **size))
     two = torch.zeros(2, *shape, device="meta")
@@ -158,12 +160,6 @@ def count_image_network(network: dict[str, Any], shape: Sequence[int], classes: 
         forward_kernels=forward_kernels,
         training_kernels=training_kernels + recomputes * forward_kernels + LOOP_KERNELS,
     )
-
-
-def _computed_once(network: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a network, and of those that it is made of, without anything computed again, which meta tensors cannot."""
-    once = {**network, "recompute": False} if network.get("recompute") else network
-    return {**once, "networks": [_computed_once(each) for each in once["networks"]]} if "networks" in once else once
 
 
 def count_language_model(network: dict[str, Any], vocabulary: int) -> Counts:

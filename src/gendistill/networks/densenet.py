@@ -151,8 +151,9 @@ class _Recompute(torch.autograd.Function):
         return function(list(tensors[parameters:]))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError("what is computed again has no second gradients: build the network with recompute=False")
         parameters = ctx.saved_tensors[: ctx.parameters]
         inputs = [x.detach().requires_grad_(x.requires_grad) for x in ctx.saved_tensors[ctx.parameters :]]
         with torch.enable_grad(), torch.autocast(*ctx.autocast):

@@ -38,9 +38,11 @@ class Grouped(nn.Module):
             SettingError: `which` is none of these.
         """
         groups = [f"groups.{i}" for i in range(len(self.groups))]
-        found = {"groups": groups, "stem_and_groups": ["groups.0:input", *groups], "before_relu": self.before_relu()}
+        if which == "before_relu":
+            return self.before_relu()
+        found = {"groups": groups, "stem_and_groups": ["groups.0:input", *groups]}
         if which not in found:
-            raise SettingError(f"objective.taps = {which}: must be one of {', '.join(found)}, or lists of layers")
+            raise SettingError(f"objective.taps = {which}: must be one of {', '.join(found)}, before_relu, or lists of layers")
         return found[which]
 
     def before_relu(self) -> list[str]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gendistill.errors import SettingError
-from gendistill.networks.grouped import Grouped, draw_convolutions
+from gendistill.networks.grouped import Grouped, PreActivation, draw_convolutions
 from gendistill.networks.joint import Joint, position
 from gendistill.networks.split import keep_first, map_shapes
 
@@ -73,8 +73,11 @@ class MultiExit(Joint):
         place = position(member, "exit", len(self.exits) + 1)
         if place == len(self.exits):
             return self.network
-        own = copy.deepcopy(self.network)
-        return EarlyExit(keep_first(own, place + 1, self.channels), copy.deepcopy(self.exits[place]))
+        return copy.deepcopy(self).end_at(place + 1)
+
+    def end_at(self, exit: int) -> "EarlyExit":
+        """The network that ends at an exit before the last, `exit` from 1, made of layers of this one, which is left incomplete."""
+        return EarlyExit(keep_first(self.network, exit, self.channels), self.exits[exit - 1])
 
     def _answer(self, logits: list[Tensor]) -> Tensor:
         return logits[-1] if self.answer == "deepest" else mean_of_probabilities(logits)
@@ -137,6 +140,19 @@ class EarlyExit(Grouped):
         """The exit's linear layer."""
         return self.exit.classifier
 
+    def before_relu(self) -> list[str]:
+        """For each group, the path of what its last activation is given.
+
+        Raises:
+            SettingError: a group's last activation was left behind with the group after it.
+        """
+        if isinstance(self.network, PreActivation):
+            raise SettingError(
+                f"objective.taps = before_relu: an early exit of {type(self.network).__name__} ends before an activation that "
+                "belongs to the next group. Set network.takes to the deepest exit, or taps to lists of layers, in the experiment."
+            )
+        return super().before_relu()
+
     def begin(self, images: Tensor) -> Tensor:
         """What comes before the first group, as in the network: float (B, C, H, W) -> (B, C_0, H_0, W_0)."""
         return self.network.begin(images)
@@ -148,7 +164,8 @@ class EarlyExit(Grouped):
 
 def early_exit(channels: int, classes: int, networks: list[Callable[..., Grouped]], exit: int) -> EarlyExit:
     """The network that ends at an exit before the last, `exit` from 1, with fresh weights."""
-    return MultiExit(channels, classes, networks).take(f"exit{exit}")
+    # Not `take`, which copies: fake tensors, on which costs are counted, cannot be copied.
+    return MultiExit(channels, classes, networks).end_at(exit)
 
 
 def alone(settings: dict[str, Any], member: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Members of a settings group that name others: joint networks their networks, objectives the objectives that they are made of."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,8 +47,15 @@ def _sum(settings: Settings, scale: Settings, where: str) -> Settings:
             "objective.terms = {}: must name at least one objective with its weight, such as {kd: {weight: 1.0}}. "
             f"Set in {where}."
         )
+    until = settings["distil_until"]
+    if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 <= until <= 1:
+        raise SettingError(
+            f"objective.distil_until = {until}: must be a share of the epochs, between 0 and 1 (to the end). Set in {where}."
+        )
     terms = {}
     for key, change in settings["terms"].items():
+        if not isinstance(key, str):
+            raise SettingError(f"objective.terms: {key}: must be a name, such as kd. Set in {where}.")
         if change is not None and not isinstance(change, dict):
             raise SettingError(
                 f"objective.terms.{key} = {change}: must be a mapping of its weight and the settings that differ, such as "
@@ -55,7 +63,7 @@ def _sum(settings: Settings, scale: Settings, where: str) -> Settings:
             )
         change = dict(change or {})
         weight = change.pop("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight < 0:
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
             raise SettingError(f"objective.terms.{key}.weight = {weight}: must be a number of at least 0. Set in {where}.")
         own = _member("objective", {"name": key, **change}, scale, where)
         if "terms" in own or own.get("distil_until", 1) < 1:
@@ -64,6 +72,12 @@ def _sum(settings: Settings, scale: Settings, where: str) -> Settings:
                 f"setting of the sum. Set in {where}."
             )
         terms[key] = {**own, "weight": weight}
+    if not any(term["weight"] for term in terms.values()):
+        raise SettingError(f"objective.terms: all weights are 0, so nothing would be learnt. Set one above 0 in {where}.")
+    stages = {key: term["first_stage"] for key, term in terms.items() if term.get("first_stage")}
+    if len(set(stages.values())) > 1:
+        told = ", ".join(f"{key}.first_stage = {share}" for key, share in stages.items())
+        raise SettingError(f"objective.terms: {told}: first stages of one sum are one, so they must be equal. Set in {where}.")
     needs = list(dict.fromkeys(need for term in terms.values() for need in term.get("needs", [])))
     return {**settings, "terms": terms, "needs": needs}
 
@@ -76,6 +90,11 @@ def _member(group: str, chosen: Any, scale: Settings, where: str) -> Settings:
     own = {**load_group(group, change["name"], where), **change}
     if group == "network" and "networks" in own:
         raise SettingError(f"network = {own['name']}: a joint network is not made of joint networks. Set in {where}.")
+    if group == "network" and own.get("shares"):
+        raise SettingError(
+            f"network.networks: {own['name']} has shares = {own['shares']}: a network in a joint one shares no layers with a "
+            f"teacher. Set shares to [] there, in {where}."
+        )
     check_group(group, own, where)
     own = scaled(group, own, scale)
     return resolve_nested(group, own, scale, where) if group == "objective" else own
@@ -154,9 +173,25 @@ def check_needs(network: Settings, objective: Settings, where: str) -> None:
             f"learn nothing. Set objective to one that needs {' or '.join(network['gives'])}, or network (for generation 0 in "
             f"patriarch), in {where}."
         )
+    if "networks" in network:
+        _check_joint_objective(network, objective, where)
     layers = [need for need in objective.get("needs", []) if need in ("maps", "features", "weights")]
     if layers and "networks" in network:
         raise SettingError(
             f"objective = {objective['name']}: it needs {layers[0]} of one network, but {network['name']} is several. Set another "
             f"network or objective in {where}."
+        )
+
+
+def _check_joint_objective(network: Settings, objective: Settings, where: str) -> None:
+    """Check that an objective trains all members of a joint network, to the last epoch."""
+    if objective.get("distil_until", 1) < 1:
+        raise SettingError(
+            f"objective.distil_until = {objective['distil_until']}: then the labels alone would train one network of "
+            f"{network['name']}, and the others would stop. It must be 1: set it in {where}."
+        )
+    terms = objective.get("terms", {}).values()
+    if terms and not any(term["weight"] for term in terms if set(term.get("needs", [])) & set(network["gives"])):
+        raise SettingError(
+            f"objective.terms: those that train all networks of {network['name']} have weight 0. Set one above 0 in {where}."
         )

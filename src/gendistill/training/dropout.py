@@ -22,7 +22,7 @@ GROUPS_WITH_BLOCKS = 2
 def add_dropout(network: nn.Module, recipe: dict[str, Any]) -> None:
     """Let `network`, and each network in it, drop values while it is trained, as the recipe says.
 
-    - dropout: of the features that enter the classifier (Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from
+    - dropout: of the features that enter each classifier (Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from
       Overfitting, 2014; values that are kept are divided by 1 - dropout in training, so that nothing is to be done in eval mode);
     - spatial_dropout: whole channels of the output of each group (Tompson et al., Efficient Object Localization Using Convolutional
       Networks, 2015, section 3.2);
@@ -35,20 +35,27 @@ def add_dropout(network: nn.Module, recipe: dict[str, Any]) -> None:
     recipe = {**OFF, **recipe}
     share, channels, blocks, size = (recipe[name] for name in ("dropout", "spatial_dropout", "drop_block", "drop_block_size"))
     chosen = {name: recipe[name] for name in ("dropout", "spatial_dropout", "drop_block") if recipe[name]}
-    networks = [module for module in network.modules() if isinstance(module, Grouped)]
-    if chosen and not networks:
+    # An early exit shows the groups of the network in it as its own.
+    groups = list({each.groups: None for each in network.modules() if isinstance(each, Grouped)})
+    if chosen and not groups:
         name, value = next(iter(chosen.items()))
         raise SettingError(
             f"recipe.{name} = {value}: {type(network).__name__} has no groups of layers to drop values of. It must be 0: set it in "
             "the recipe of the experiment."
         )
-    for each in networks if chosen else ():
-        if share:
-            each.classifier.register_forward_pre_hook(lambda layer, given: F.dropout(given[0], share, layer.training))
-        for group in each.groups if channels else ():
+    for layer in _classifiers(network) if share else ():
+        layer.register_forward_pre_hook(lambda layer, given: F.dropout(given[0], share, layer.training))
+    for each in groups:
+        for group in each if channels else ():
             group.register_forward_hook(lambda layer, given, output: F.dropout2d(output, channels, layer.training))
-        for group in each.groups[-GROUPS_WITH_BLOCKS:] if blocks else ():
+        for group in each[-GROUPS_WITH_BLOCKS:] if blocks else ():
             group.register_forward_hook(lambda layer, given, output: drop_block(output, blocks, size) if layer.training else output)
+
+
+def _classifiers(network: nn.Module) -> list[nn.Module]:
+    """The last layers of the networks, and exits, in a network; each once."""
+    found = (getattr(each, "classifier", None) for each in network.modules())
+    return list({layer: None for layer in found if isinstance(layer, nn.Module)})
 
 
 def drop_block(maps: Tensor, share: float, size: int) -> Tensor:

@@ -1,7 +1,8 @@
 """The training loop: it knows networks and objectives only as functions."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -177,22 +178,16 @@ def fit(
                 if distils:
                     shown = order_here[part]
                     teacher_logits, teacher_seen, gradient = teacher(shown, views_here[shown], pixels, labels[index])
-                with autocast(description.precision, device):
-                    try:
-                        logits, given = look(
-                            network, asked, description.normalise(pixels), keys["objective"] + epoch * steps + step
-                        )
-                    except ValueError as error:
-                        raise SettingError(
-                            f"{_named(recipe)}: a batch of {len(index)} cannot be trained on ({error}). "
-                            f"Set another one, so that the last batch of {count} images is larger."
-                        ) from error
-                given |= {"seen": (given["seen"], teacher_seen), "teacher_input_gradient": gradient}
-                given |= {"images": index, "epoch": epoch, "key": keys["objective"]}
-                terms = asked.loss(logits.float(), labels[index], teacher_logits, given, first)
-                if partners is not None:
-                    others = asked.loss(logits.float(), labels[index][partners], teacher_logits, given, first)
-                    terms = {name: share * value + (1 - share) * others[name] for name, value in terms.items()}
+                with _large_enough(len(index), recipe, count):
+                    with autocast(description.precision, device):
+                        key = keys["objective"] + epoch * steps + step
+                        logits, given = look(network, asked, description.normalise(pixels), key)
+                    given |= {"seen": (given["seen"], teacher_seen), "teacher_input_gradient": gradient}
+                    given |= {"images": index, "epoch": epoch, "key": keys["objective"]}
+                    terms = asked.loss(logits.float(), labels[index], teacher_logits, given, first)
+                    if partners is not None:
+                        others = asked.loss(logits.float(), labels[index][partners], teacher_logits, given, first)
+                        terms = {name: share * value + (1 - share) * others[name] for name, value in terms.items()}
                 loss = sum(terms.values())
                 gradients.take(loss * (len(index) / (end - begin)))
                 with torch.no_grad():
@@ -271,7 +266,14 @@ def _divergence_message(epoch: str, step: int, rate: float, recipe: dict[str, An
     )
 
 
-def _named(recipe: dict[str, Any]) -> str:
-    """The setting that says how many images a network is shown at once."""
-    name = "micro_batch" if recipe.get("micro_batch") else "batch_size"
-    return f"recipe.{name} = {recipe[name]}"
+@contextmanager
+def _large_enough(images: int, recipe: dict[str, Any], count: int) -> Iterator[None]:
+    """Tell which setting makes a batch so small that batch norm, which needs more than one value of a channel, refuses it."""
+    try:
+        yield
+    except ValueError as error:
+        name = "micro_batch" if recipe.get("micro_batch") else "batch_size"
+        raise SettingError(
+            f"recipe.{name} = {recipe[name]}: a batch of {images} cannot be trained on ({error}). "
+            f"Set another one, so that the last batch of {count} images is larger."
+        ) from error

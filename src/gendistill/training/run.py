@@ -71,6 +71,8 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
         start_from(network, start[0])
     add_dropout(network, recipe)
     beside = load_network(inputs["teacher"], device) if looks_inside(objective) else None
+    if beside:
+        check_alike(description, beside[1])
     fitted = fit_objective(objective, network, beside and beside[0], description, device, keys["objective"])
     teacher = _teacher(settings, inputs, description, fitted, beside, len(data.splits["train"]), device)
     hooks = Hooks(
@@ -134,6 +136,20 @@ def looks_inside(objective: Objective) -> bool:
     return any(need.startswith("teacher_") for need in objective.needs)
 
 
+def check_alike(student: Description, teacher: Description) -> None:
+    """Check that a teacher was trained on such images as its student sees.
+
+    Raises:
+        UserError: it was not.
+    """
+    for what, own, other in (("classes", student.classes, teacher.classes), ("shape", student.shape, teacher.shape)):
+        if own != other:
+            raise UserError(
+                f"the student's data have {what} {own}, but its teacher was trained on data with {what} {other}: both must be "
+                "the same. Set dataset, or patriarch.dataset, of the experiment."
+            )
+
+
 def _teacher(
     settings: dict[str, Any],
     inputs: dict[str, Path],
@@ -156,12 +172,7 @@ def _teacher(
         return None
     # A folded network has not all layers any more.
     network, taught = beside or load_teacher(inputs["teacher"], device)
-    for what, own, other in (("classes", description.classes, taught.classes), ("shape", description.shape, taught.shape)):
-        if own != other:
-            raise UserError(
-                f"the student's data have {what} {own}, but its teacher was trained on data with {what} {other}: both must be "
-                "the same. Set dataset, or patriarch.dataset, of the experiment."
-            )
+    check_alike(description, taught)
     return online_teacher(network, taught, fitted.paths(1), "teacher_input_gradient" in fitted.objective.needs)
 
 
