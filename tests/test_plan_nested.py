@@ -128,6 +128,11 @@ REFUSED = {
         PEERS.replace("mutual", "{name: sum, terms: {mutual: {}}, distil_until: 0.5}"),
         r"objective\.distil_until = 0\.5: then the labels alone would train one network of peers",
     ),
+    "branches of more groups than there are": (
+        "kd",
+        "{objective: one, network: {name: branched, networks: [resnet8], separate: 4}}",
+        r"network\.separate = 4: resnet8 has 3 groups, so it must be at most 3",
+    ),
     "peers that never begin": (
         "kd",
         PEERS.replace("mutual", "{name: sum, terms: {mutual: {weight: 0}, cross_entropy: {}}}"),

@@ -52,6 +52,12 @@ def check_network(own: Network, k: int, where: str) -> None:
         for inner in network["networks"]:
             check_medium("network", inner, dataset, where)
         main_member(network, where)
+        groups = len(network["networks"][0].get("reductions", [])) if network["networks"] else 0
+        if network.get("separate", 0) > groups:
+            raise SettingError(
+                f"network.separate = {network['separate']}: {network['networks'][0]['name']} has {groups} groups, so it must be at "
+                f"most {groups}. Set in {where}."
+            )
     check_medium("network", network, dataset, where)
     check_recipe(recipe, dataset, where)
     special = objective.get("needs") or objective.get("distil_until", 1) < 1 or "terms" in objective
