@@ -111,6 +111,15 @@ def test_members_of_joint_networks_are_counted(name):
     assert ensemble > max(deepest, *before)
 
 
+@pytest.mark.parametrize("name", ["peers", "branched", "multi_exit", "augmented"])
+def test_joint_networks_are_counted_with_all_that_trains(name):
+    one = {**load_group("network", "resnet8"), "width": 4}
+    joint = {**load_group("network", name), "networks": [one] * (2 if name == "peers" else 1)}
+    alone, together = (count_image_network(settings, (3, 32, 32), 10) for settings in (one, joint))
+    for what in ("training_flops", "activation_bytes", "parameters", "training_kernels"):
+        assert getattr(together, what) > getattr(alone, what)
+
+
 def test_a_training_by_hand():
     """200 training and 300 test images, 15 epochs, evaluated after the last one; then the training images once."""
     plan = plan_of()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -74,9 +75,9 @@ class Augmented(Joint):
 
     def draw(self, key: int) -> list[float]:
         """One of `factors` for each block, each as likely, drawn from `key` alone."""
-        generator = torch.Generator("cpu").manual_seed(key % 2**63)
-        drawn = torch.randint(len(self.factors), (len(self.extra),), generator=generator, device="cpu").tolist()
-        return [self.factors[i] for i in drawn]
+        # NumPy's raw numbers are the same in every version.
+        drawn = np.random.Philox(key=key % 2**128).random_raw(len(self.extra))
+        return [self.factors[number % len(self.factors)] for number in drawn.tolist()]
 
     def wider(self, images: Tensor, factors: list[float]) -> Tensor:
         """Logits of the network with each block's inner width times its factor: float (B, C, H, W) -> (B, K)."""
