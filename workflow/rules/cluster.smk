@@ -86,7 +86,7 @@ def predicted(names, attempt):
 def tell_of_counting():
     """Say once why nothing happens for a while, where nothing was ever counted."""
     if not (CACHE / "costs.json").exists():
-        logger.info("Counting the work of each network: once, up to two minutes for all published tables.")
+        logger.info("Counting the work of each network: once, up to seven minutes for all published tables.")
 
 
 def tell_what_is_too_small(names, job, partition):
