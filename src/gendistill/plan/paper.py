@@ -67,18 +67,19 @@ def read_contradictions() -> list[dict[str, Any]]:
     return entries
 
 
-def notes_on(names: list[str]) -> list[dict[str, Any]]:
+def notes_on(names: list[str], contradictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The contradictions that concern a table: each `text`, and the numbers of the `rows` that it is about (none: the whole table).
 
     Args:
         names: of the table's reference files.
+        contradictions: of all tables.
 
     Raises:
         SettingError: one names rows that are in none of its tables.
     """
     rows = [(name, row) for name in names for row in read_reference([name])]
     found = []
-    for entry in read_contradictions():
+    for entry in contradictions:
         wanted = entry.get("rows") or {}
         own = [n for n, (name, row) in enumerate(rows) if wanted and name in entry["tables"] and matches(row, wanted)]
         if own or (not wanted and any(name in names for name in entry["tables"])):
@@ -120,6 +121,7 @@ def add_table(study: Study, lineages: dict[str, list[Network]], grown: dict[tupl
                 read, key = find_cell(study, cell["is"], row, lineages, grown, seed)
                 steps |= {step.name: step for step in read}
                 cells.append({"row": number, "seed": seed, "steps": [s.name for s in read], "key": key})
+    study.plan.contradictions = contradictions = study.plan.contradictions or read_contradictions()
     kept = (*COLUMNS, "value", "spread", "note")
     settings = {
         "table": study.name,
@@ -133,7 +135,7 @@ def add_table(study: Study, lineages: dict[str, list[Network]], grown: dict[tupl
             if matches(row, entry["for"])
         ],
         "choices": table["choices"],
-        "notes": notes_on(table["reference"]),
+        "notes": notes_on(table["reference"], contradictions),
         "layout": asdict(lay_out(rows, needed, table.get("columns"), study.where)),
         "scale": study.settings["scale"]["name"],
         "cells": cells,

@@ -20,6 +20,7 @@ class Plan:
         datasets: the steps of data sets by their settings, so that no folder of images is looked through twice.
         changed: the settings whose overrides make a study another one than its file says.
         claims: all that `config/claims/` states, once a study names some, so that it is read once.
+        contradictions: all that is known of published tables, once a study has one.
         runtime: the settings `runtime` of each step that computes with networks; they change no id, and results by rounding only.
     """
 
@@ -29,6 +30,7 @@ class Plan:
     datasets: dict[str, Step] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     claims: dict[str, Settings] = field(default_factory=dict)
+    contradictions: list[dict[str, Any]] = field(default_factory=list)
     runtime: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, role: str, step: Step, runtime: dict[str, Any] | None = None) -> Step:
