@@ -208,3 +208,53 @@ def test_a_refactoring_of_one_module_says_nothing_of_another(sample, source, tmp
     old = hash_of("twin")
     (tmp_path / "refactorings.yaml").write_text(yaml.safe_dump({"gendistill.sample": {old: {"same_as": "0000000000"}}}))
     assert hash_of("twin") == old
+
+
+@pytest.fixture
+def kept(source, tmp_path, monkeypatch):
+    """Where a fresh process, which has read no code yet, keeps what it finds."""
+    monkeypatch.chdir(tmp_path)
+
+    def start_anew():
+        code.forget()
+        code._modules_known.cache_clear()
+
+    start_anew()
+    yield start_anew
+    start_anew()
+
+
+def test_a_later_process_parses_no_module_again(kept, monkeypatch):
+    first = hash_of("training.loop")
+    monkeypatch.setattr(code, "_parse", lambda content, package: pytest.fail(f"parsed {package} again"))
+    kept()
+    assert hash_of("training.loop") == first
+
+
+def test_a_later_process_sees_what_was_edited_meanwhile(kept, source):
+    first = hash_of("training.loop")
+    kept()
+    add_constant(source / "training/schedule.py")
+    assert hash_of("training.loop") != first
+
+
+def test_a_name_that_becomes_a_module_counts(kept, source):
+    sample = source / "sample.py"
+    sample.write_text("from gendistill.errors import extra\n")
+    first = hash_of("sample")
+    kept()
+    (source / "errors.py").rename(source / "kept.py")
+    (source / "errors").mkdir()
+    (source / "kept.py").rename(source / "errors/__init__.py")
+    assert hash_of("sample") == first
+    (source / "errors/extra.py").write_text("A = 1\n")
+    assert hash_of("sample") != first
+
+
+@pytest.mark.parametrize("damaged", ["", '{"a', "[]"])
+def test_a_damaged_file_of_what_was_found_changes_no_hash(kept, tmp_path, damaged):
+    first = hash_of("training.loop")
+    (file,) = (tmp_path / ".snakemake/gendistill").glob("code-*.json")
+    file.write_text(damaged)
+    kept()
+    assert hash_of("training.loop") == first

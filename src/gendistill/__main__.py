@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gendistill.errors import UserError
 from gendistill.plan.build import read_choice
 from gendistill.plan.paths import check_directory
 from gendistill.plan.step import FUNCTIONS
 from gendistill.runtime import limit_threads
+from gendistill.yaml_text import YAMLError, read_yaml
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -127,8 +126,8 @@ def _choice(given: argparse.Namespace) -> tuple[list[str], tuple[str, ...]]:
         if not equals:
             raise UserError(f"--config {key}: must be KEY=VALUE, such as experiments=[demo].")
     try:
-        return read_choice({key: yaml.safe_load(value) for key, _, value in pairs})
-    except yaml.YAMLError as error:
+        return read_choice({key: read_yaml(value) for key, _, value in pairs})
+    except YAMLError as error:
         raise UserError(f"--config {' '.join(given.config)}: a value is no YAML ({' '.join(str(error).split())}).") from error
 
 

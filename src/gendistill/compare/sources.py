@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gendistill.errors import UserError
 from gendistill.plan.tables import TABLES
+from gendistill.yaml_text import YAMLError, read_yaml
 
 FOLDER = Path("results", "tables")
 PARAMS = Path("results", "params.yaml")
@@ -119,8 +118,8 @@ def _text(path: str, commit: str | None) -> str:
 
 def _settings(text: str, where: str) -> dict[str, Any]:
     try:
-        found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
+        found = read_yaml(text)
+    except YAMLError as error:
         raise UserError(f"{PARAMS}, {where}, is damaged ({' '.join(str(error).split())}). It is written by: snakemake") from error
     return found if isinstance(found, dict) else {}
 

@@ -1,18 +1,17 @@
 """Counts of one network: operations, kernels, bytes. Kept in a file, so that only a network never seen before needs torch."""
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gendistill.networks.recompute import computed_once
+from gendistill.plan.cache import read_cache, write_cache
 from gendistill.plan.canonical import digest
 from gendistill.plan.code import code_hash
 from gendistill.plan.nested import targets_in
 from gendistill.plan.paths import CACHE
-from gendistill.plan.settings import write_cache
 
 FILE = "costs.json"
 # Kernels of an optimizer step, of the loss, and of taking and normalising a batch; each network has as many.
@@ -112,9 +111,8 @@ def _known() -> dict[str, Any]:
 
 def _read() -> dict[str, Any]:
     try:
-        found = json.loads(_path().read_text())
-        return {key: value for key, value in found.items() if set(value) == set(Counts.__dataclass_fields__)}
-    except (OSError, ValueError, AttributeError, TypeError):
+        return {key: value for key, value in read_cache(_path()).items() if set(value) == set(Counts.__dataclass_fields__)}
+    except (AttributeError, TypeError):
         return {}
 
 

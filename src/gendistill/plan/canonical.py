@@ -14,6 +14,10 @@ def whole_numbers(value: Any) -> Any:
     return _whole_number(value)
 
 
+# What is there most often, and stays as it is.
+_PLAIN = (str, int, bool, type(None))
+
+
 def _whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -21,9 +25,9 @@ def _whole_number(value: Any) -> Any:
 def canonical(value: Any) -> Any:
     """`value` with sorted keys, tuples as lists, and 1.0 as 1."""
     if isinstance(value, dict):
-        return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+        return {str(key): value[key] if type(value[key]) in _PLAIN else canonical(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
-        return [canonical(item) for item in value]
+        return [item if type(item) in _PLAIN else canonical(item) for item in value]
     return _whole_number(value)
 
 

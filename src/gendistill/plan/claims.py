@@ -5,8 +5,6 @@ The files in `config/claims/` state them; the setting `claims` of a study names 
 
 from typing import Any
 
-import yaml
-
 from gendistill.errors import SettingError
 from gendistill.plan.cells import COLUMNS, METRICS
 from gendistill.plan.evaluations import Cell
@@ -17,6 +15,7 @@ from gendistill.plan.settings import Settings
 from gendistill.plan.step import make_step
 from gendistill.plan.tables import TABLES
 from gendistill.plan.validate import check_claim
+from gendistill.yaml_text import YAMLError, read_yaml
 
 # What names a row of an experiment's tables, the table among it.
 LABELS = ("table", *dict.fromkeys(label for labels, _ in TABLES.values() for label in labels))
@@ -32,8 +31,8 @@ def read_claims() -> dict[str, Settings]:
     for path in sorted((CONFIG / "claims").glob("*.yaml")):
         shown = str(path.relative_to(CONFIG.parent))
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except yaml.YAMLError as error:
+            content = read_yaml(path.read_text(encoding="utf-8")) or {}
+        except YAMLError as error:
             raise SettingError(f"{shown}: {' '.join(str(error).split())}.") from error
         for name, claim in content.items():
             if name in claims:

@@ -7,14 +7,16 @@ module that the root does not import, leaves the hash alone.
 
 import ast
 import functools
+import hashlib
+import platform
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gendistill.errors import SettingError
+from gendistill.plan.cache import read_cache, write_cache
 from gendistill.plan.canonical import digest
-from gendistill.plan.paths import REFACTORINGS, SOURCE
+from gendistill.plan.paths import CACHE, REFACTORINGS, SOURCE
+from gendistill.yaml_text import read_yaml
 
 PACKAGE = "gendistill"
 
@@ -52,7 +54,11 @@ def forget() -> None:
 @functools.cache
 def _own_hash(source: Path, root: str) -> str:
     """The hash of `root`, whatever older code it may be equal to; a plan of many steps asks for the same one thousands of times."""
-    return digest(_closure(source, root))
+    known = len(_modules_known())
+    own = digest(_closure(source, root))
+    if len(_modules_known()) > known:
+        write_cache(_cache(), _modules_known())
+    return own
 
 
 def _closure(source: Path, root: str) -> dict[str, str]:
@@ -70,16 +76,38 @@ def _closure(source: Path, root: str) -> dict[str, str]:
 
 @functools.cache
 def _refactorings(path: Path) -> dict[str, dict[str, dict[str, str]]]:
-    return (yaml.safe_load(path.read_text()) if path.exists() else None) or {}
+    return (read_yaml(path.read_text()) if path.exists() else None) or {}
 
 
 @functools.cache
 def _read_module(source: Path, module: str) -> tuple[str, frozenset[str]]:
     """The hash of one module's syntax tree, and the modules of the package that it imports."""
     path = _path(source, module)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [node for node in tree.body if not _is_left_out(node)]
+    content = path.read_bytes()
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    key = hashlib.sha256(f"{package}\0".encode() + content).hexdigest()[:20]
+    if key not in _modules_known():
+        _modules_known()[key] = _parse(content, package)
+    own, names = _modules_known()[key]
+    return own, frozenset(name for name in names if _path(source, name).exists())
+
+
+@functools.cache
+def _modules_known() -> dict[str, tuple[str, list[str]]]:
+    """What `_parse` found, by content: parsing all modules takes most of the time of a small plan."""
+    return read_cache(_cache()) or {}
+
+
+@functools.cache
+def _cache() -> Path:
+    own = b"".join(_path(SOURCE, module).read_bytes() for module in (__name__, digest.__module__))
+    return CACHE / f"code-{hashlib.sha256(own + platform.python_version().encode()).hexdigest()[:16]}.json"
+
+
+def _parse(content: bytes, package: str) -> tuple[str, list[str]]:
+    """The hash of a module's syntax tree, and the names in the package that it may import."""
+    tree = ast.parse(content)
+    tree.body = [node for node in tree.body if not _is_left_out(node)]
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -91,8 +119,7 @@ def _read_module(source: Path, module: str) -> tuple[str, frozenset[str]]:
                 base = ".".join([*parents, *([node.module] if node.module else [])])
             names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     parts = [name.split(".") for name in names if name.split(".")[0] == PACKAGE]
-    imports = {".".join(part[:i]) for part in parts for i in range(1, len(part) + 1)}
-    return digest(_tree(tree), 64), frozenset(name for name in imports if _path(source, name).exists())
+    return digest(_tree(tree), 64), sorted({".".join(part[:i]) for part in parts for i in range(1, len(part) + 1)})
 
 
 def _path(source: Path, module: str) -> Path:

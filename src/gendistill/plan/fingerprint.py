@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from gendistill.errors import SettingError
+from gendistill.plan.cache import read_cache, write_cache
 from gendistill.plan.paths import CACHE
-from gendistill.plan.settings import write_cache
 
 
 def fingerprint(path: str, where: str, by_size: bool = False) -> str:
@@ -41,10 +41,7 @@ def fingerprint(path: str, where: str, by_size: bool = False) -> str:
         stat = file.stat()
         state.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     cache = CACHE / "fingerprints.json"
-    try:
-        known = json.loads(cache.read_text())
-    except (OSError, ValueError):
-        known = {}
+    known = read_cache(cache) or {}
     key = state.hexdigest()[:16]
     if key not in known:
         content = hashlib.sha256()

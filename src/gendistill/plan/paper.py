@@ -5,11 +5,11 @@ ours come from (`plan/cells.py`). Each printed row becomes one or more steps per
 """
 
 import csv
+import functools
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
-
-import yaml
 
 from gendistill.errors import SettingError
 from gendistill.plan.cells import COLUMNS, METRICS, Row, find_cell
@@ -21,6 +21,7 @@ from gendistill.plan.plan import Study
 from gendistill.plan.published_figures import add_published_figures
 from gendistill.plan.runs import code_of
 from gendistill.plan.step import Step, make_step
+from gendistill.yaml_text import YAMLError, read_yaml
 
 
 def read_reference(names: list[str]) -> list[Row]:
@@ -35,8 +36,7 @@ def read_reference(names: list[str]) -> list[Row]:
         shown = path.relative_to(CONFIG.parent)
         if not path.is_file():
             raise SettingError(f"table.reference = {name}: there is no file {shown}.")
-        with open(path, newline="", encoding="utf-8") as file:
-            found = list(csv.DictReader(file))
+        found = _rows(path, path.stat().st_mtime_ns)
         missing = [column for column in (*COLUMNS, "value") if not found or column not in found[0]]
         if missing:
             raise SettingError(
@@ -49,6 +49,13 @@ def read_reference(names: list[str]) -> list[Row]:
     return rows
 
 
+@functools.cache
+def _rows(path: Path, changed: int) -> list[Row]:
+    """The rows of a file, to look at: a plan of many tables asks for the same ones again and again."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def read_contradictions() -> list[dict[str, Any]]:
     """What is known to be wrong, or to disagree, in published tables: `tables` by name, `text`, and `rows` if not all are meant.
 
@@ -58,8 +65,8 @@ def read_contradictions() -> list[dict[str, Any]]:
     path = CONFIG / "reference" / "contradictions.yaml"
     shown = path.relative_to(CONFIG.parent)
     try:
-        entries = (yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None) or []
-    except yaml.YAMLError as error:
+        entries = (read_yaml(path.read_text(encoding="utf-8")) if path.is_file() else None) or []
+    except YAMLError as error:
         raise SettingError(f"{shown}: {' '.join(str(error).split())}.") from error
     for entry in entries:
         if not {"tables", "text"} <= set(entry) <= {"tables", "text", "rows"}:

@@ -1,20 +1,20 @@
 """Read the settings: composed by Hydra once per state of `config/`, then from a small cache."""
 
-import contextlib
 import copy
 import functools
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gendistill.errors import SettingError
+from gendistill.plan.cache import read_cache, write_cache
 from gendistill.plan.canonical import whole_numbers
 from gendistill.plan.paths import CACHE, CONFIG
+from gendistill.yaml_text import YAMLError, read_yaml
 
 GROUPS = ("dataset", "network", "objective", "recipe")
 Settings = dict[str, Any]
@@ -53,9 +53,10 @@ def member(group: str, name: Any, where: str = "") -> Settings:
     Raises:
         SettingError: there is no such file.
     """
-    path = CONFIG / group / f"{name}.yaml"
+    # Asked for thousands of times: a text, since making a Path takes longer than looking at the file.
+    path = f"{CONFIG}/{group}/{name}.yaml"
     try:
-        changed = path.stat().st_mtime_ns
+        changed = os.stat(path).st_mtime_ns  # noqa: PTH116
     except OSError:
         allowed = ", ".join(sorted(p.stem for p in (CONFIG / group).glob("*.yaml")))
         raise SettingError(
@@ -66,9 +67,9 @@ def member(group: str, name: Any, where: str = "") -> Settings:
 
 
 @functools.cache
-def _parsed(path: Path, changed: int) -> Settings:
+def _parsed(path: str, changed: int) -> Settings:
     """The content of a YAML file; a plan of many networks asks for the same one thousands of times."""
-    return whole_numbers(yaml.safe_load(path.read_text()))
+    return whole_numbers(read_yaml(Path(path).read_text()))
 
 
 def read_superclasses(path: Any, where: str) -> dict[str, list[str]]:
@@ -84,8 +85,8 @@ def read_superclasses(path: Any, where: str) -> dict[str, list[str]]:
             f"list of its classes, such as config/superclasses/cifar100.yaml. Set in {where}."
         )
     try:
-        content = _parsed(file, file.stat().st_mtime_ns)
-    except yaml.YAMLError as error:
+        content = _parsed(str(file), file.stat().st_mtime_ns)
+    except YAMLError as error:
         raise SettingError(f"dataset.superclasses = {path}: {' '.join(str(error).split())}. Set in {where}.") from error
     if not isinstance(content, dict) or not all(isinstance(members, list) for members in content.values()):
         raise SettingError(f"dataset.superclasses = {path}: must map each superclass to a list of its classes. Set in {where}.")
@@ -119,21 +120,11 @@ def compose_experiments(names: list[str], overrides: tuple[str, ...] = ()) -> It
                 f"Set by: snakemake --config experiments=[NAME]; a new one is a file config/experiment/{name}.yaml."
             )
         cache = CACHE / f"settings-{state_of(name)}.json"
-        try:
-            settings = json.loads(cache.read_text())
-        except (OSError, ValueError):
+        settings = read_cache(cache)
+        if settings is None:
             settings = _compose(name, overrides)
             write_cache(cache, settings)
         yield settings
-
-
-def write_cache(path: Path, value: Any) -> None:
-    """Keep `value` as JSON for the next start; where nothing can be written, it is only computed anew."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(value))
-        temporary.replace(path)
 
 
 def _reader_of_states(overrides: tuple[str, ...]) -> Callable[[str], str]:
@@ -191,7 +182,7 @@ def _compose(name: str, overrides: tuple[str, ...]) -> Settings:
         for parsed in OverridesParser.create().parse_overrides(claims):
             settings["claims"] = parsed.value()
         return whole_numbers(settings)
-    except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
         where = f"the command line ({' '.join(overrides)}) or " if overrides else ""
         cause = f" {error.__cause__}" if error.__cause__ else ""
         text = " ".join(f"{error}{cause}".split()).partition(" Config search path:")[0]

@@ -4,12 +4,11 @@ import functools
 import math
 from typing import Any
 
-import yaml
-
 from gendistill.errors import SettingError
 from gendistill.plan.paths import SCHEMA
 from gendistill.plan.settings import GROUPS, Settings, group_of, member
 from gendistill.softlabels.exact import OFF
+from gendistill.yaml_text import read_yaml
 
 # What a member of a group is: no setting.
 FIXED = ("_target_", "trains", "needs", "reductions", "gives", "members", "medium", "on_disk")
@@ -28,14 +27,14 @@ _ALLOWED: set[tuple[str, str, str]] = set()
 
 @functools.cache
 def _definitions() -> dict[str, Any]:
-    return yaml.safe_load(SCHEMA.read_text())["$defs"]
+    return read_yaml(SCHEMA.read_text())["$defs"]
 
 
 @functools.cache
 def _targets() -> dict[str, Any]:
     """What each setting of a data set, network or objective may be, by `_target_`."""
     files = [SCHEMA.with_name(f"{name}.yaml") for name in ("dataset", "network", "objective", "language")]
-    return {target: settings for file in files for target, settings in yaml.safe_load(file.read_text()).items()}
+    return {target: settings for file in files for target, settings in read_yaml(file.read_text()).items()}
 
 
 @functools.cache

@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
 from gendistill.errors import UserError
 from gendistill.files import remove
+from gendistill.yaml_text import YAMLError, read_yaml
 
 
 def run_dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,8 +33,8 @@ def read_md5(pointer: Path) -> str:
         UserError: the file is no `.dvc` file, such as after a merge with conflicts.
     """
     try:
-        return yaml.safe_load(pointer.read_text())["outs"][0]["md5"]
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        return read_yaml(pointer.read_text())["outs"][0]["md5"]
+    except (OSError, YAMLError, KeyError, IndexError, TypeError) as error:
         raise UserError(
             f"{pointer} is damaged or has a merge conflict. Take one side for the whole folder: "
             f"git checkout --ours -- {pointer.parent}  (or --theirs), then git add {pointer.parent}"
@@ -45,8 +44,8 @@ def read_md5(pointer: Path) -> str:
 def read_size(pointer: Path) -> int | None:
     """The bytes of the file that a `.dvc` stands for; None if there is no such `.dvc`, or it is damaged."""
     try:
-        return yaml.safe_load(pointer.read_text())["outs"][0]["size"]
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError):
+        return read_yaml(pointer.read_text())["outs"][0]["size"]
+    except (OSError, YAMLError, KeyError, IndexError, TypeError):
         return None
 
 
