@@ -192,6 +192,7 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
         log=lambda text: None,
         record=lambda rows: None,
         checkpoint_every=sys.maxsize,
+        cuda_graphs=False,
         processes=Processes(),
     )
     turn = 0

@@ -343,7 +343,7 @@ dump(600, lambda: seen.append(anonymous()))
 print(max(seen) - before)
 before = anonymous()
 teacher = stored_teacher(root / "store600", (600, VIEWS, classes), torch.device("cpu"), None)
-sums = [teacher(torch.full((VIEWS,), image), torch.arange(VIEWS), torch.empty(0), torch.empty(0))[0].sum() for image in range(600)]
+sums = [teacher(torch.full((VIEWS,), image), torch.arange(VIEWS), torch.empty(0), torch.empty(0))[0].sum().item() for image in range(600)]
 print(anonymous() - before)
 """
 

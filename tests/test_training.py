@@ -15,7 +15,8 @@ from gendistill.data.views import ViewSpace, derive_key, draw_order, draw_views
 from gendistill.errors import SettingError
 from gendistill.networks.resnet import ResNet
 from gendistill.networks.trained import load_network
-from gendistill.training import loop, run
+from gendistill.training import epoch as epochs
+from gendistill.training import run
 from tests.tiny import (
     BATCH,
     CLASSES,
@@ -148,7 +149,7 @@ def test_the_history_has_a_row_per_epoch(trained):
 def record_draws(monkeypatch):
     """What the trainings from now on draw: a list of orders and a list of views."""
     drawn = {"draw_order": [], "draw_views": []}
-    for module, name, function in ((loop, "draw_order", draw_order), (sources, "draw_views", draw_views)):
+    for module, name, function in ((epochs, "draw_order", draw_order), (sources, "draw_views", draw_views)):
 
         def record(*arguments, name=name, function=function):
             drawn[name].append(function(*arguments))

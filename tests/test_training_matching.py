@@ -12,7 +12,7 @@ from gendistill.objectives import rkd
 from gendistill.plan.settings import load_group
 from gendistill.runtime import Runtime
 from gendistill.targets import instantiate
-from gendistill.training import loop, run
+from gendistill.training import learner, run
 from gendistill.training.objective import Method, Objective
 from tests.tiny import (
     BATCH,
@@ -194,13 +194,13 @@ def test_an_objective_is_told_of_the_layers_that_it_names_and_of_gradients(datas
     taps = {"student": ["groups.-1:input", "groups.1.0.conv1"], "teacher": ["stem", "groups.2"]}
     monkeypatch.setattr(run, "read_objective", lambda settings, epochs: Objective((Method(spy, needs, taps=taps),)))
     seen = []
-    plain = loop.look
+    plain = learner.look
 
     def watch(network, fitted, images, key):
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
         return plain(network, fitted, images, key)
 
-    monkeypatch.setattr(loop, "look", watch)
+    monkeypatch.setattr(learner, "look", watch)
     train(tmp_path / "student", dataset, load_group("objective", "kd"), {"epochs": 1}, inputs=taught, **GENERATION)
     del given[0]
     assert len(given) == STEPS

@@ -11,7 +11,7 @@ from gendistill.networks.trained import load_network
 from gendistill.precision import autocast
 from gendistill.runtime import Runtime
 from gendistill.targets import instantiate
-from gendistill.training import loop, run
+from gendistill.training import learner, loop, run
 from gendistill.training.objective import Method, Objective
 from tests.tiny import (
     CLASSES,
@@ -96,13 +96,13 @@ def test_attention_transfer_sees_the_maps_of_student_and_teacher_on_the_same_vie
     method = Method(spy, ("maps", "teacher_maps"))
     monkeypatch.setattr(run, "read_objective", lambda settings, epochs: Objective((method,)))
     pixels = []
-    plain = loop.look
+    plain = learner.look
 
     def watch(network, fitted, images, key):
         pixels.append(images.detach().clone())
         return plain(network, fitted, images, key)
 
-    monkeypatch.setattr(loop, "look", watch)
+    monkeypatch.setattr(learner, "look", watch)
     train_with(tmp_path / "student", dataset, objective=ATTENTION, teacher=teacher)
     network, _ = load_network(teacher, torch.device("cpu"))
     # Tried once before training.

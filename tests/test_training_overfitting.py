@@ -8,7 +8,7 @@ from gendistill.data.augment import augmentation
 from gendistill.errors import InterruptedTraining, SettingError
 from gendistill.networks.trained import load_network, logits_of
 from gendistill.runtime import Runtime
-from gendistill.training import loop
+from gendistill.training import epoch
 from tests.tiny import (
     CLASSES,
     COUNT,
@@ -79,7 +79,7 @@ def shown(monkeypatch):
 
         return augment_and_note
 
-    monkeypatch.setattr(loop, "augmentation", spy)
+    monkeypatch.setattr(epoch, "augmentation", spy)
     return found
 
 

@@ -65,7 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     if given.command in FUNCTIONS:
         from gendistill.execute import execute
 
-        options = {name: getattr(given, name) for name in ("device", "threads", "checkpoint_every", "processes", "tensorboard")}
+        options = {
+            name: getattr(given, name)
+            for name in ("device", "threads", "checkpoint_every", "processes", "tensorboard", "cuda_graphs")
+        }
         return execute(given.spec, **options, predicted=given.predicted)
     commands_of_people = {
         "report": _report,
@@ -102,6 +105,7 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of all processes")
     parser.add_argument("--checkpoint-every", type=int, default=1, metavar="EPOCHS")
     parser.add_argument("--tensorboard", action="store_true", help="write event files to logs/tensorboard/ during a training")
+    parser.add_argument("--cuda-graphs", action="store_true", help="record the steps of a training on a GPU, and replay them")
 
 
 def _read_amounts(text: str) -> dict[str, str | float]:
@@ -151,6 +155,7 @@ def _siblings(given: argparse.Namespace) -> int:
 
     options = ["--device", given.device, "--threads", str(given.threads), "--checkpoint-every", str(given.checkpoint_every)]
     options += ["--tensorboard"] if given.tensorboard else []
+    options += ["--cuda-graphs"] if given.cuda_graphs else []
     return run_side_by_side(given.specs.stem, json.loads(given.specs.read_text()), options)
 
 

@@ -29,13 +29,14 @@ def execute(
     checkpoint_every: int = 1,
     processes: int = 1,
     tensorboard: bool = False,
+    cuda_graphs: bool = False,
     predicted: dict[str, Any] | None = None,
 ) -> int:
     """Run the step that `spec` describes, in the current directory.
 
     With several `processes`, this one starts the others; under torchrun, each calls this function. With `tensorboard`, event
-    files of a training are written. `threads` are shared out among the processes. `predicted`, what the step was predicted to
-    need, goes to its receipt.
+    files of a training are written; with `cuda_graphs`, its steps are replayed where they can be. `threads` are shared out among
+    the processes. `predicted`, what the step was predicted to need, goes to its receipt.
 
     Returns:
         0 when done, 2 after a mistake of the user's, 75 when interrupted with all saved; messages go to standard error.
@@ -45,6 +46,7 @@ def execute(
     kind = spec["kind"]
     unit = "words" if kind.startswith("language") else "images"
     runtime = Runtime(device, threads, checkpoint_every, spec["source"], stop_on_signal(), label=spec["id"], unit=unit)
+    runtime.cuda_graphs = cuda_graphs
     folder = Path("runs", kind, spec["id"])
     if tensorboard and own_rank() == 0:
         from gendistill.events import FOLDER, event_writer

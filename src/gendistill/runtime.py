@@ -26,6 +26,7 @@ class Runtime:
         device: `auto`, `cpu` or `cuda`.
         threads: CPU threads.
         checkpoint_every: epochs between two resume checkpoints.
+        cuda_graphs: whether steps of training on a GPU are recorded and replayed.
         source: where the user's own files lie.
         stop_requested: whether a signal asked the step to stop.
         record: called after each epoch of a training with the rows of all epochs so far, the columns of `history.csv`.
@@ -43,6 +44,7 @@ class Runtime:
     label: str = ""
     unit: str = "images"
     processes: Processes = field(default_factory=Processes)
+    cuda_graphs: bool = False
     _started: float = field(default_factory=time.monotonic)
     _shown: float = field(default_factory=time.monotonic)
     _first: int | None = None

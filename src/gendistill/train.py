@@ -47,7 +47,7 @@ def main(config: DictConfig) -> None:
         print(f"{step.folder} is there already: nothing to be done.")
         return
     runtime = plan.runtime[step.name]
-    options = {name: runtime[name] for name in ("device", "checkpoint_every", "processes", "tensorboard")}
+    options = {name: runtime[name] for name in ("device", "checkpoint_every", "processes", "tensorboard", "cuda_graphs")}
     code = execute(json.loads(step.to_json()), threads=runtime["threads"] * runtime["processes"], **options)
     if code:
         sys.exit(code)

@@ -85,6 +85,7 @@ def options_of(step):
     return (
         f"--device {runtime['device']} --checkpoint-every {runtime['checkpoint_every']}"
         f"{' --tensorboard' if runtime['tensorboard'] else ''}"
+        f"{' --cuda-graphs' if runtime['cuda_graphs'] else ''}"
         f"{f' --processes {processes_of(step)}' if processes_of(step) > 1 else ''}"
     )
 

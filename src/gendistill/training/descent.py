@@ -11,14 +11,16 @@ from gendistill.training.micro_batches import Gradients
 
 
 @torch.no_grad()
-def descend(weights: list[Tensor], gradients: Gradients, momenta: list[Tensor | None], rate: float, recipe: dict[str, Any]) -> None:
+def descend(
+    weights: list[Tensor], gradients: Gradients, momenta: list[Tensor | None], rate: Tensor, recipe: dict[str, Any]
+) -> None:
     """Change in place the weights that a loss has reached, and their momenta.
 
     Args:
         weights: all that are trained.
         gradients: of the step.
         momenta: one for each weight; None where no loss has reached it yet.
-        rate: the learning rate.
+        rate: the learning rate, float32 () on the device.
         recipe: the settings of the recipe group.
     """
     learning = gradients.learning()
@@ -26,18 +28,19 @@ def descend(weights: list[Tensor], gradients: Gradients, momenta: list[Tensor | 
     if any(momentum is not None for momentum in moved):
         # Of a weight that is reached for the first time; all None, in the first step, comes to the same.
         moved = [torch.zeros_like(weights[n]) if m is None else m for n, m in zip(learning, moved, strict=True)]
+    fused = recipe["precision"] != REFERENCE
     # The function behind torch.optim.SGD, whose class would first import the compiler, which takes a second.
     sgd(
         [weights[number] for number in learning],
         [gradients.sums[number] for number in learning],
         moved,
-        lr=rate,
+        lr=rate if fused else rate.item(),
         momentum=recipe["momentum"],
         nesterov=recipe["nesterov"],
         weight_decay=recipe["weight_decay"],
         dampening=0.0,
         maximize=False,
-        fused=recipe["precision"] != REFERENCE,
+        fused=fused,
     )
     for number, momentum in zip(learning, moved, strict=True):
         momenta[number] = momentum

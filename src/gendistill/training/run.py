@@ -22,6 +22,7 @@ from gendistill.training.dropout import add_dropout
 from gendistill.training.fitted import Fitted, fit_objective
 from gendistill.training.loop import Hooks, Row, evaluate, fit, predict
 from gendistill.training.objective import Objective, read_objective
+from gendistill.training.replay import why_not
 from gendistill.training.resume import load_resume, save_resume
 from gendistill.training.start import share_layers, start_from
 from gendistill.training.teacher import Teacher, online_teacher, stored_teacher
@@ -74,7 +75,9 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     if beside:
         check_alike(description, beside[1])
     fitted = fit_objective(objective, network, beside and beside[0], description, device, keys["objective"])
-    teacher = _teacher(settings, inputs, description, fitted, beside, len(data.splits["train"]), device)
+    why = why_not(network, objective, recipe, processes.count, device)
+    replays = runtime.cuda_graphs and not why
+    teacher = _teacher(settings, inputs, description, fitted, beside, len(data.splits["train"]), device, replays)
     hooks = Hooks(
         save=lambda state: save_resume(folder, {"identity": folder.name, **state}) if processes.rank == 0 else None,
         stop_requested=runtime.stop_requested,
@@ -82,12 +85,15 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
         log=runtime.log,
         record=runtime.record,
         checkpoint_every=runtime.checkpoint_every,
+        cuda_graphs=replays,
         processes=processes,
     )
     dtype = str(number_format(recipe["precision"], device)).removeprefix("torch.")
     runtime.log(f"{sum(p.numel() for p in network.parameters()):,} parameters, {dtype} on {device}")
     if teacher and (reason := why_online(recipe)):
         runtime.log(f"soft labels: from the teacher online, because {reason}")
+    if runtime.cuda_graphs:
+        runtime.log(f"steps are not replayed as CUDA graphs: {why}" if why else "steps are replayed as CUDA graphs")
     # Process 0 looks first, and puts a damaged file aside.
     resume = load_resume(folder, folder.name) if processes.rank == 0 else None
     if processes.any(resume is not None) and processes.rank:
@@ -158,6 +164,7 @@ def _teacher(
     beside: tuple[nn.Module, Description] | None,
     images: int,
     device: torch.device,
+    replays: bool,
 ) -> Teacher | None:
     if "softlabels" in inputs:
         recipe = settings["recipe"]
@@ -173,7 +180,8 @@ def _teacher(
     # A folded network has not all layers any more.
     network, taught = beside or load_teacher(inputs["teacher"], device)
     check_alike(description, taught)
-    return online_teacher(network, taught, fitted.paths(1), "teacher_input_gradient" in fitted.objective.needs)
+    gradient = "teacher_input_gradient" in fitted.objective.needs
+    return online_teacher(network, taught, fitted.paths(1), gradient, settings["recipe"]["batch_size"] if replays else 0)
 
 
 def save_test_logits(logits: torch.Tensor, labels: torch.Tensor, folder: Path) -> None:

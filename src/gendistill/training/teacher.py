@@ -11,6 +11,7 @@ from gendistill.networks.taps import forward_with_taps
 from gendistill.networks.trained import Description, logits_of
 from gendistill.precision import autocast
 from gendistill.softlabels.store import open_store
+from gendistill.training.replay import Replayed
 
 # (positions of the images and view numbers, on the CPU; views and labels, on the device)
 #     -> the teacher's logits, float32, shape (B, K); what its tapped layers put out, by path; the gradient by its input, or None
@@ -37,7 +38,7 @@ def stored_teacher(folder: Path, shape: tuple[int, int, int], device: torch.devi
     return look_up
 
 
-def online_teacher(network: nn.Module, description: Description, paths: list[str], gradient: bool) -> Teacher:
+def online_teacher(network: nn.Module, description: Description, paths: list[str], gradient: bool, replayed: int = 0) -> Teacher:
     """Compute the logits anew; rounded to float16 like those of the store, so that both give the same student.
 
     Args:
@@ -45,9 +46,10 @@ def online_teacher(network: nn.Module, description: Description, paths: list[str
         description: of the network.
         paths: the layers whose outputs are wanted too.
         gradient: whether the gradient of the cross-entropy by the input is wanted too.
+        replayed: how many images those batches have whose kernels are replayed, see `training.replay`; 0: none are.
     """
 
-    def compute(images: Tensor, views: Tensor, pixels: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    def compute(pixels: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         seen: dict[str, Tensor] = {}
         if paths:
             # What inference mode makes can't be kept for a backward pass.
@@ -61,7 +63,8 @@ def online_teacher(network: nn.Module, description: Description, paths: list[str
                 found = gradient_by_input(network, description.normalise(pixels), labels)
         return logits.float().half().float(), seen, found
 
-    return compute
+    computed = Replayed(compute, replayed) if replayed else compute
+    return lambda images, views, pixels, labels: computed(pixels, labels)
 
 
 def gradient_by_input(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
