@@ -1,0 +1,250 @@
+"""Steps that are replayed give the bits of steps that run as usual.
+
+Without a GPU a stand-in for CUDA graphs does what these do: it writes down the operations of one call with the very tensors that
+they read and wrote, and then does only these again. Whatever else a step reads, such as a Python number, stays as it was.
+"""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gendistill.errors import InterruptedTraining, SettingError
+from gendistill.plan.settings import load_group
+from gendistill.runtime import Runtime
+from gendistill.training import replay
+from gendistill.training.objective import read_objective
+from gendistill.training.replay import USUAL, Replayed, why_not
+from tests.tiny import BATCH, EPOCHS, FROM_LABELS, FROM_TEACHER, RECIPE, STEPS, assert_same_bits, spec_of, stop_at, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+# The last batch of an epoch is smaller, and runs as usual.
+REPLAYED = EPOCHS * (STEPS - 1) - USUAL - 1
+# What a GPU would be waited for, or be given by a CPU that waits.
+WAITS = ("_local_scalar_dense", "lift_fresh", "nonzero", "is_nonzero", "equal")
+
+
+class Recorder(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function._schema.name.removeprefix("aten::") in WAITS:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {function}")
+        found = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, found))
+        return found
+
+
+def write_over(old, new):
+    """Put what an operation gave now where it gave it before; views, and what is changed in place, are there already."""
+    if isinstance(old, torch.Tensor):
+        if old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
+            old.copy_(new)
+    elif isinstance(old, (list, tuple)):
+        for mine, other in zip(old, new, strict=True):
+            write_over(mine, other)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """A device that has graphs; the number of operations that each replay did."""
+    replays = []
+
+    def record(function):
+        with Recorder() as recorder:
+            found = function()
+
+        @torch.inference_mode()
+        def again():
+            for operation, args, kwargs, before in recorder.calls:
+                write_over(before, operation(*args, **kwargs))
+            replays.append(len(recorder.calls))
+
+        return found, again
+
+    monkeypatch.setattr(replay, "can_record", lambda device: True)
+    monkeypatch.setattr(replay, "record", record)
+    return replays
+
+
+def train_both(folder, dataset, *arguments, **more):
+    """A training as usual and one with graphs."""
+    train(folder / "usual", dataset, *arguments, **more)
+    train(folder / "replayed", dataset, *arguments, runtime=Runtime("cpu", cuda_graphs=True), **more)
+    assert_same_bits(folder / "usual", folder / "replayed")
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{}, {"schedule": "steps"}, {"precision": "auto"}, {"momentum": 0.0, "nesterov": False}, {"dropout": 0.3}, {"cutout": 3}],
+    ids=str,
+)
+def test_a_patriarch_replayed_has_the_same_bits(graphs, dataset, tmp_path, recipe):
+    train_both(tmp_path, dataset, recipe=recipe)
+    assert len(graphs) == REPLAYED
+    assert min(graphs) > 100
+
+
+@pytest.mark.parametrize(("labels", "times"), [("softlabels", 1), ("teacher", 2)])
+def test_a_student_replayed_has_the_same_bits_and_so_has_its_teacher_online(graphs, dataset, teacher, tmp_path, labels, times):
+    train_both(tmp_path, dataset, FROM_TEACHER, inputs={labels: teacher[labels]}, generation=1)
+    assert len(graphs) == times * REPLAYED
+
+
+def test_a_training_that_goes_on_replayed_has_the_same_bits(graphs, dataset, teacher, tmp_path):
+    inputs = {"softlabels": teacher["softlabels"]}
+    train(tmp_path / "usual", dataset, FROM_TEACHER, inputs=inputs, generation=1)
+    runtime = stop_at(6)
+    runtime.cuda_graphs = True
+    with pytest.raises(InterruptedTraining):
+        train(tmp_path / "replayed", dataset, FROM_TEACHER, inputs=inputs, generation=1, runtime=runtime)
+    assert len(graphs) == 1
+    train(tmp_path / "replayed", dataset, FROM_TEACHER, inputs=inputs, generation=1, runtime=Runtime("cpu", cuda_graphs=True))
+    assert_same_bits(tmp_path / "usual", tmp_path / "replayed")
+
+
+STUDENTS = [
+    "activation_boundaries",
+    "attention_gradient",
+    "attention_transfer",
+    "ban_label",
+    "cwtm",
+    "factor_transfer",
+    "fitnets",
+    "fitnets_weights",
+    "fsp",
+    "kd",
+    "kd_attention",
+    "l2_logits",
+    "nst",
+    "rkd",
+    "tolerant",
+]
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_every_objective_of_a_student_can_be_replayed(graphs, dataset, teacher, tmp_path, name):
+    objective = load_group("objective", name)
+    train_both(tmp_path, dataset, objective, inputs={"teacher": teacher["teacher"]}, generation=1)
+    assert graphs
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "label_smoothing", "confidence_penalty", "tsd"])
+def test_every_objective_of_a_patriarch_can_be_replayed(graphs, dataset, tmp_path, name):
+    objective = load_group("objective", name) | ({"top_k": 2} if name == "tsd" else {})
+    train_both(tmp_path, dataset, objective)
+    assert len(graphs) == REPLAYED
+
+
+def test_early_stopped_distillation_is_recorded_twice(graphs, dataset, teacher, tmp_path):
+    objective = {**FROM_TEACHER, "distil_until": 2 / 3}
+    train_both(tmp_path, dataset, objective, inputs={"softlabels": teacher["softlabels"]}, generation=1, recipe={"epochs": 6})
+    assert len(graphs) == 6 * (STEPS - 1) - 2 * (USUAL + 1)
+    assert len(set(graphs)) == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "objective", "reason"),
+    [
+        ({"mixup": 0.4}, FROM_LABELS, "mixup"),
+        ({"batch_size": 6, "micro_batch": 3}, FROM_LABELS, "divided"),
+        ({}, load_group("objective", "dkpp"), "asks for the epoch"),
+    ],
+)
+def test_what_cannot_be_replayed_says_why_and_runs_as_usual(graphs, dataset, teacher, tmp_path, capsys, recipe, objective, reason):
+    train_both(tmp_path, dataset, objective, recipe, inputs={"teacher": teacher["teacher"]}, generation=1)
+    assert graphs == []
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "replayed as CUDA graphs" in line]
+    assert "not replayed" in line
+    assert reason in line
+
+
+def test_networks_trained_together_and_several_processes_are_not_replayed(graphs):
+    objective, device = read_objective(FROM_LABELS, 1), torch.device("cpu")
+    peers = {**load_group("network", "peers"), "networks": [load_group("network", "resnet8")] * 2}
+    from gendistill.networks.trained import Description
+
+    joint = Description(peers, [1, 8, 8], 3, [0.0], [1.0], "float32").build()
+    assert "together" in why_not(joint, objective, RECIPE, 1, device)
+    assert "divided" in why_not(nn.Linear(1, 1), objective, {**RECIPE, "batch_size": 4, "micro_batch": 2}, 2, device)
+    assert why_not(nn.Linear(1, 1), objective, RECIPE, 1, device) == ""
+
+
+def test_on_a_cpu_nothing_is_replayed(dataset, tmp_path, capsys):
+    train_both(tmp_path, dataset)
+    assert "not replayed as CUDA graphs: it does not train on a GPU" in capsys.readouterr().err
+
+
+def test_a_number_that_changes_would_be_seen(graphs, dataset, tmp_path, monkeypatch):
+    """That these tests can fail: a rate that is a number is the one that was recorded."""
+    from gendistill.training import learner
+
+    original = learner.descend
+    rates = iter([0.05 / (1 + step) for step in range(EPOCHS * STEPS)] * 2)
+    monkeypatch.setattr(learner, "descend", lambda *given: original(*given[:3], torch.full((), next(rates)), given[4]))
+    with pytest.raises(AssertionError):
+        train_both(tmp_path, dataset)
+
+
+def test_a_replayed_function_is_told_of_new_tensors_and_runs_others_as_usual(graphs):
+    seen = []
+
+    def double(values, names):
+        seen.append(len(values))
+        return {name: 2 * values + offset for name, offset in names.items()}
+
+    doubled = Replayed(double, images=2)
+    for step in range(8):
+        found = doubled(torch.full((2,), float(step)), {"a": torch.ones(2)})
+        assert found["a"].tolist() == [2 * step + 1] * 2
+        assert doubled(torch.full((3,), float(step)), {"b": torch.zeros(3)})["b"].tolist() == [2 * step] * 3
+    assert seen.count(2) == USUAL + 1
+    assert seen.count(3) == 8
+    assert len(graphs) == 8 - USUAL - 1
+
+
+def test_what_cannot_be_recorded_names_the_setting(monkeypatch):
+    @contextmanager
+    def refuses(graph, capture_error_mode):
+        yield
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nCompile with TORCH_USE_CUDA_DSA.")
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", refuses)
+    with pytest.raises(SettingError, match=r"runtime\.cuda_graphs = true: .* not permitted .* Set runtime\.cuda_graphs to false"):
+        replay.record(lambda: None)
+
+
+def test_the_setting_reaches_the_training(dataset, tmp_path, monkeypatch, capsys):
+    from gendistill.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/dataset").mkdir(parents=True)
+    (tmp_path / "runs/dataset/tiny").symlink_to(dataset)
+    spec = spec_of("one", epochs=1)
+    assert main(["patriarch", "--spec", json.dumps(spec), "--device", "cpu", "--cuda-graphs"]) == 0
+    assert "not replayed as CUDA graphs" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("recipe", [{}, {"precision": "auto"}, {"dropout": 0.3}], ids=str)
+@pytest.mark.parametrize("labels", ["softlabels", "teacher"])
+def test_on_a_gpu_replayed_steps_have_the_same_bits(dataset, teacher, tmp_path, monkeypatch, recipe, labels):
+    recorded = []
+    monkeypatch.setattr(replay, "record", lambda function, record=replay.record: recorded.append(1) or record(function))
+    inputs = {labels: teacher[labels]}
+    for name, graphs in (("usual", False), ("replayed", True)):
+        runtime = Runtime("cuda", cuda_graphs=graphs)
+        train(tmp_path / name, dataset, FROM_TEACHER, recipe, runtime, inputs, generation=1)
+    assert_same_bits(tmp_path / "usual", tmp_path / "replayed")
+    assert len(recorded) == (1 if labels == "softlabels" else 2)
+
+
+def test_a_batch_is_not_larger_than_the_images(graphs, dataset, tmp_path):
+    train_both(tmp_path, dataset, recipe={"batch_size": 10 * BATCH})
+    assert graphs == []
