@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from gendistill.results.figures.style import COLOURS, rendered
-from tests.bench_students import DUMPED, ONLINE, PRECISIONS, SPACE
+from tests.bench_students import DUMPED, ONLINE, PRECISIONS, REPLAYED, SPACE
 
 SHIPPED, EVAL = "torchdistill shipped", "torchdistill eval"
 CIFAR_IMAGES = 50_000
@@ -156,8 +156,9 @@ def label(name: str) -> str:
     if name in words:
         return words[name]
     kind, _, rest = name.partition(" ")
+    replayed = ", steps replayed" if REPLAYED in f" {rest}" else ""
     many = f", {rest.rpartition(' x ')[2]} students side by side, in sum" if " x " in rest else ""
-    return {ONLINE: "ours, teacher online", DUMPED: "ours, dumped labels", "dump": "ours, the dump"}[kind] + many
+    return {ONLINE: "ours, teacher online", DUMPED: "ours, dumped labels", "dump": "ours, the dump"}[kind] + replayed + many
 
 
 def number_format_of(found: dict[str, Any], name: str) -> str:

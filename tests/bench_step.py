@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -199,6 +200,10 @@ def tricks(folder: Path, device: torch.device, given: argparse.Namespace) -> lis
         ),
         "all of them (precision: reference, teacher online)": (train(DUMPED), train(ONLINE, REFERENCE), []),
     }
+    if device.type == "cuda":
+        for labels in (DUMPED, ONLINE):
+            replayed = partial(student, folder, labels, "auto", device, cuda_graphs=True)
+            pairs[f"steps replayed as CUDA graphs, {labels} labels (runtime.cuda_graphs)"] = (replayed, train(labels), [])
     if given.compile:
         pairs["torch.compile (not used)"] = (lambda: compiled(folder, device), train(DUMPED), [])
     found = []

@@ -49,6 +49,8 @@ SPACE = ViewSpace(WORK["pad"], flip=True)
 SIDE, CHANNELS, WARMING_BATCHES = 32, 3, 10
 ONLINE, DUMPED = "online", "dumped"
 PRECISIONS = ("float32", "auto")
+# Marks ways of which the steps are replayed as CUDA graphs.
+REPLAYED = " replayed"
 # Trains some epochs, or dumps some times: the number of images, or of views, and the seconds that it took.
 Way = Callable[[int], tuple[int, float]]
 
@@ -62,9 +64,10 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--cuda-graphs", action="store_true", help="its steps are replayed")
     given = parser.parse_args()
     settle(given.threads)
-    way = student(given.folder, given.labels, given.precision, torch.device(given.device), given.seed)
+    way = student(given.folder, given.labels, given.precision, torch.device(given.device), given.seed, given.cuda_graphs)
     way(1)
     print(json.dumps({"threads": torch.get_num_threads()}), flush=True)
     for line in sys.stdin:
@@ -164,7 +167,7 @@ def dump(folder: Path, precision: str, device: torch.device) -> Way:
     return run
 
 
-def student(folder: Path, labels: str, precision: str, device: torch.device, seed: int = 0) -> Way:
+def student(folder: Path, labels: str, precision: str, device: torch.device, seed: int = 0, cuda_graphs: bool = False) -> Way:
     """A student that goes on learning: views, soft labels, loss and SGD as in a training, without evaluation and checkpoints.
 
     Args:
@@ -173,6 +176,7 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
         precision: of the student, and of the teacher online.
         device: of both.
         seed: of the student.
+        cuda_graphs: whether its steps, and those of the teacher online, are replayed.
     """
     data = load_images(folder / "dataset")
     description = describe(WORK["student"], *data.mean_and_std(), precision)
@@ -180,7 +184,7 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
     network = description.build().to(device, memory_format=layout(precision))
     images, classes = (torch.from_numpy(arrays["train"]).to(device) for arrays in (data.images, data.labels))
     splits = {"train": ArrayImages(images, classes, SPACE)}
-    teacher = make_teacher(folder, labels, precision, len(images), device)
+    teacher = make_teacher(folder, labels, precision, len(images), device, cuda_graphs)
     settings = {**load_group("objective", "kd"), "temperature": WORK["temperature"], "alpha": 1 - WORK["label_weight"]}
     objective = fit_objective(read_objective(settings, 1), network, None, description, device, key=0)
     same = ("batch_size", "learning_rate", "momentum", "weight_decay", "pad")
@@ -192,7 +196,7 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
         log=lambda text: None,
         record=lambda rows: None,
         checkpoint_every=sys.maxsize,
-        cuda_graphs=False,
+        cuda_graphs=cuda_graphs,
         processes=Processes(),
     )
     turn = 0
@@ -213,12 +217,14 @@ def student(folder: Path, labels: str, precision: str, device: torch.device, see
     return run
 
 
-def make_teacher(folder: Path, labels: str, precision: str, images: int, device: torch.device) -> Teacher:
+def make_teacher(folder: Path, labels: str, precision: str, images: int, device: torch.device, cuda_graphs: bool) -> Teacher:
     """The teacher online, or its outputs in the store."""
     if labels == DUMPED:
         every = np.ones((images, len(SPACE)), bool)
         return stored_teacher(folder / "store", (images, len(SPACE), WORK["classes"]), device, lambda: every)
-    return online_teacher(*load_teacher(folder / f"teacher-{precision}", device), [], False)
+    return online_teacher(
+        *load_teacher(folder / f"teacher-{precision}", device), [], False, WORK["batch_size"] if cuda_graphs else 0
+    )
 
 
 def clock(work: Callable[[], int], device: torch.device) -> tuple[int, float]:

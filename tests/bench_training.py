@@ -26,7 +26,7 @@ from gendistill.precision import choose_device, number_format
 from gendistill.receipt import environment
 from tests import bench_report as report
 from tests.bench_peer import Worker, peer_python, start_peer
-from tests.bench_students import DUMPED, ONLINE, PRECISIONS, WORK, Way, dump, prepare, settle, student, write_store
+from tests.bench_students import DUMPED, ONLINE, PRECISIONS, REPLAYED, WORK, Way, dump, prepare, settle, student, write_store
 
 # So many that what an epoch begins with counts for little, and few enough that the labels of all their views are soon dumped.
 IMAGES = {"cpu": 640, "cuda": 12800}
@@ -97,12 +97,15 @@ def measure(folder: Path, given: argparse.Namespace, device: torch.device) -> di
     write_store(folder, device.type, told_now_and_then("views"))
     for labels in (ONLINE, DUMPED):
         ways |= {f"{labels} {precision}": student(folder, labels, precision, device) for precision in PRECISIONS}
+        if device.type == "cuda":
+            ways[f"{labels} auto{REPLAYED}"] = student(folder, labels, "auto", device, cuda_graphs=True)
     ways |= {f"dump {precision}": dump(folder, precision, device) for precision in PRECISIONS}
     if given.seeds:
         for labels in (ONLINE, DUMPED):
-            own = start_students(folder, labels, given, device)
-            workers += own
-            ways[f"{labels} auto x {given.seeds}"] = side_by_side(own)
+            for kind in ("", REPLAYED) if device.type == "cuda" else ("",):
+                own = start_students(folder, labels, given, device, bool(kind))
+                workers += own
+                ways[f"{labels} auto{kind} x {given.seeds}"] = side_by_side(own)
     times, rates = in_turn(ways, given.rounds, given.seconds)
     for worker in workers:
         worker.end()
@@ -149,10 +152,11 @@ def begin_peer(
     return peer, None
 
 
-def start_students(folder: Path, labels: str, given: argparse.Namespace, device: torch.device) -> list[Worker]:
+def start_students(folder: Path, labels: str, given: argparse.Namespace, device: torch.device, cuda_graphs: bool) -> list[Worker]:
     """Students in processes of their own, in the default precision, among which the threads are divided."""
     options = ["--labels", labels, "--precision", "auto", "--device", device.type]
     threads = ["--threads", str(max(1, given.threads // given.seeds))]
+    options += ["--cuda-graphs"] if cuda_graphs else []
     command = [sys.executable, "-m", "tests.bench_students", str(folder), *options, *threads]
     students = [Worker([*command, "--seed", str(seed)]) for seed in range(given.seeds)]
     for each in students:

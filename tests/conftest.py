@@ -207,3 +207,15 @@ def teacher(trained, dataset):
     from tests import tiny
 
     return tiny.write_teacher(trained[0], dataset)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """A CPU that has graphs; the number of operations of each replay."""
+    from gendistill.training import replay
+    from tests.graphs import recorder
+
+    replays = []
+    monkeypatch.setattr(replay, "can_record", lambda device: True)
+    monkeypatch.setattr(replay, "record", recorder(replays))
+    return replays

@@ -164,3 +164,21 @@ def test_torchdistill_is_fed_the_same_views(tmp_path):
         assert label == labels[i]
         # Padding comes before normalisation in both.
         assert (ours - theirs).abs().amax(dim=(1, 2, 3)).min() < 1e-5
+
+
+@pytest.mark.parametrize("labels", ["online", "dumped"])
+def test_students_whose_steps_are_replayed_train_as_the_others(tmp_path, graphs, labels):
+    device = torch.device("cpu")
+    # Two batches an epoch.
+    bench_students.prepare(tmp_path, 2 * bench_students.WORK["batch_size"], 1, device)
+    if labels == "dumped":
+        bench_students.write_store(tmp_path, "cpu", lambda done, total: None)
+    assert bench_students.student(tmp_path, labels, "auto", device, cuda_graphs=True)(3)[0] == 6 * bench_students.WORK["batch_size"]
+    assert len(graphs) == (4 if labels == "online" else 2)
+
+
+def test_ways_whose_steps_are_replayed_are_called_so():
+    assert bench_report.label("online auto replayed") == "ours, teacher online, steps replayed"
+    assert (
+        bench_report.label("dumped auto replayed x 16") == "ours, dumped labels, steps replayed, 16 students side by side, in sum"
+    )

@@ -1,8 +1,4 @@
-"""Steps that are replayed give the bits of steps that run as usual.
-
-Without a GPU a stand-in for CUDA graphs does what these do: it writes down the operations of one call with the very tensors that
-they read and wrote, and then does only these again. Whatever else a step reads, such as a Python number, stays as it was.
-"""
+"""Steps that are replayed give the bits of steps that run as usual: with a stand-in for CUDA graphs, and on a GPU."""
 
 import json
 from contextlib import contextmanager
@@ -10,7 +6,6 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gendistill.errors import InterruptedTraining, SettingError
 from gendistill.plan.settings import load_group
@@ -23,53 +18,6 @@ from tests.tiny import BATCH, EPOCHS, FROM_LABELS, FROM_TEACHER, RECIPE, STEPS, 
 pytestmark = pytest.mark.usefixtures("one_thread")
 # The last batch of an epoch is smaller, and runs as usual.
 REPLAYED = EPOCHS * (STEPS - 1) - USUAL - 1
-# What a GPU would be waited for, or be given by a CPU that waits.
-WAITS = ("_local_scalar_dense", "lift_fresh", "nonzero", "is_nonzero", "equal")
-
-
-class Recorder(TorchDispatchMode):
-    def __init__(self):
-        super().__init__()
-        self.calls = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function._schema.name.removeprefix("aten::") in WAITS:
-            raise RuntimeError(f"operation not permitted when stream is capturing: {function}")
-        found = function(*args, **(kwargs or {}))
-        self.calls.append((function, args, kwargs or {}, found))
-        return found
-
-
-def write_over(old, new):
-    """Put what an operation gave now where it gave it before; views, and what is changed in place, are there already."""
-    if isinstance(old, torch.Tensor):
-        if old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
-            old.copy_(new)
-    elif isinstance(old, (list, tuple)):
-        for mine, other in zip(old, new, strict=True):
-            write_over(mine, other)
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """A device that has graphs; the number of operations that each replay did."""
-    replays = []
-
-    def record(function):
-        with Recorder() as recorder:
-            found = function()
-
-        @torch.inference_mode()
-        def again():
-            for operation, args, kwargs, before in recorder.calls:
-                write_over(before, operation(*args, **kwargs))
-            replays.append(len(recorder.calls))
-
-        return found, again
-
-    monkeypatch.setattr(replay, "can_record", lambda device: True)
-    monkeypatch.setattr(replay, "record", record)
-    return replays
 
 
 def train_both(folder, dataset, *arguments, **more):
