@@ -61,6 +61,7 @@ STUDENTS = [
     "attention_gradient",
     "attention_transfer",
     "ban_label",
+    "ban_label_sum",
     "cwtm",
     "factor_transfer",
     "fitnets",
