@@ -178,3 +178,10 @@ def test_paths_of_layers_of_their_own_are_not_compared_before_training():
     student_of(plan_of("{name: fitnets, taps: {student: [groups.0], teacher: [groups.1]}}", "{network: vgg8}"))
     with pytest.raises(SettingError, match=r"objective = nst: maps of .* cannot be matched"):
         plan_of("nst", "{network: vgg8}")
+
+
+@pytest.mark.parametrize("objective", ["{name: fitnets, %s}", "{name: sum, terms: {fitnets: {%s}}}"])
+def test_as_many_layers_of_student_and_teacher_are_named(objective):
+    taps = "taps: {student: [groups.0], teacher: [groups.1, groups.2]}"
+    with pytest.raises(SettingError, match=r"objective\.taps: 1 layers of the student and 2 of the teacher .* Set it in"):
+        plan_of(objective % taps, "{network: vgg8}")

@@ -142,6 +142,12 @@ def check_pair(student: Network, teacher: Network, k: int, where: str) -> None:
         )
     own, other = student.network.get("reductions"), teacher.network.get("reductions")
     terms = student.objective.get("terms", {"": student.objective}).values()
+    for taps in (term["taps"] for term in terms if isinstance(term.get("taps"), dict)):
+        if len(taps["student"]) != len(taps["teacher"]):
+            raise SettingError(
+                f"objective.taps: {len(taps['student'])} layers of the student and {len(taps['teacher'])} of the teacher cannot be "
+                f"matched, in {names}; there must be as many of both. Set it in {where}."
+            )
     of_groups = any("teacher_maps" in term.get("needs", []) and term.get("taps", "groups") == "groups" for term in terms)
     if of_groups and own and other and own != other:
         raise SettingError(
