@@ -172,16 +172,16 @@ def tricks(folder: Path, device: torch.device, given: argparse.Namespace) -> lis
     def train(labels: str, precision: str = "auto") -> Callable[[], Way]:
         return lambda: student(folder, labels, precision, device)
 
-    def unfused(*args: Any, fused: bool, **settings: Any) -> None:
-        sgd(*args, fused=False, **settings)
-
-    sgd = descent.sgd
     contiguous = [mock.patch(f"{place}.layout", lambda precision: torch.contiguous_format) for place in LAYOUTS]
     # What is compared, with the trick and without: how a way is made, and what stands in for the trick in the meantime.
     pairs: dict[str, tuple[Callable[[], Way], Callable[[], Way], list[Any]]] = {
         "bfloat16 (precision: auto)": (train(DUMPED), train(DUMPED, "float32"), []),
         "channels_last": (train(DUMPED), train(DUMPED), contiguous),
-        "one kernel for the whole update (fused SGD)": (train(DUMPED), train(DUMPED), [mock.patch.object(descent, "sgd", unfused)]),
+        "one kernel for the whole update (fused SGD)": (
+            train(DUMPED),
+            train(DUMPED),
+            [mock.patch.object(descent, "is_fused", lambda recipe: False)],
+        ),
         "a batch of views in one gather": (
             train(DUMPED),
             train(DUMPED),

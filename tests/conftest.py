@@ -211,11 +211,19 @@ def teacher(trained, dataset):
 
 @pytest.fixture
 def graphs(monkeypatch):
-    """A CPU that has graphs; the number of operations of each replay."""
+    """Steps can be replayed: on a GPU where there is one, else by a stand-in on the CPU. A list with an entry for each replay.
+
+    An entry is the number of recorded operations, or on a GPU of the recording.
+    """
+    import torch
+
     from gendistill.training import replay
-    from tests.graphs import recorder
+    from tests import graphs
 
     replays = []
+    record = graphs.recorder(replays)
+    if torch.cuda.is_available():
+        record = graphs.watched(replay.record, replays)
     monkeypatch.setattr(replay, "can_record", lambda device: True)
-    monkeypatch.setattr(replay, "record", recorder(replays))
+    monkeypatch.setattr(replay, "record", record)
     return replays

@@ -4,14 +4,28 @@ It writes down the operations of one call with the very tensors that they read a
 else a step reads, such as a Python number, stays as it was.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# What a GPU would be waited for, or be given by a CPU that waits.
-WAITS = ("_local_scalar_dense", "lift_fresh", "nonzero", "is_nonzero", "equal")
+# What a GPU would be waited for, or be given by a CPU that waits; copies between the two can't be told where there is only one.
+WAITS = [
+    "_local_scalar_dense",
+    "lift_fresh",
+    "nonzero",
+    "is_nonzero",
+    "equal",
+    "masked_select",
+    "_unique",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "bincount",
+    "repeat_interleave",
+]
 
 
 class Recorder(TorchDispatchMode):
@@ -26,7 +40,11 @@ class Recorder(TorchDispatchMode):
         self.calls: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function._schema.name.removeprefix("aten::") in WAITS:
+        name = function._schema.name.removeprefix("aten::")
+        by_mask = name.startswith("index") and any(
+            isinstance(each, torch.Tensor) and each.dtype == torch.bool for each in _each(args)
+        )
+        if name in WAITS or by_mask:
             raise RuntimeError(f"operation not permitted when stream is capturing: {function}")
         found = function(*args, **(kwargs or {}))
         self.calls.append((function, args, kwargs or {}, found))
@@ -49,6 +67,26 @@ def recorder(replays: list[int]) -> Callable[[Callable[[], Any]], tuple[Any, Cal
         return found, again
 
     return record
+
+
+def watched(record: Callable[[Callable[[], Any]], Any], replays: list[int]) -> Callable[[Callable[[], Any]], Any]:
+    """The real `record`; each replay adds the number of its recording to `replays`, from 1000."""
+    numbers = itertools.count(1000)
+
+    def watch(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        number = next(numbers)
+        found, again = record(function)
+        return found, lambda: (replays.append(number), again())[1]
+
+    return watch
+
+
+def _each(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _each(value)
+        else:
+            yield value
 
 
 def _write_over(old: Any, new: Any) -> None:

@@ -15,4 +15,8 @@ def read_yaml(text: str) -> Any:
     Raises:
         YAMLError: it is no YAML.
     """
-    return yaml.load(text, _LOADER)
+    try:
+        return yaml.load(text, _LOADER)
+    except UnicodeEncodeError as error:
+        # Of a byte on the command line that is no UTF-8; libyaml has no message for it.
+        raise YAMLError(f"it is no UTF-8: {error.object!r}") from error

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from gendistill.errors import SettingError
+from gendistill.plan import canonical
 from gendistill.plan.cache import read_cache, write_cache
 from gendistill.plan.canonical import digest
 from gendistill.plan.paths import CACHE, REFACTORINGS, SOURCE
 from gendistill.yaml_text import read_yaml
 
 PACKAGE = "gendistill"
+# What is kept is that of this code, as it was imported, and of this Python.
+_ALGORITHM = Path(__file__).read_bytes() + Path(canonical.__file__).read_bytes() + platform.python_version().encode()
+CACHE_FILE = CACHE / f"code-{hashlib.sha256(_ALGORITHM).hexdigest()[:16]}.json"
 
 
 def code_hash(root: str) -> str:
@@ -57,7 +61,7 @@ def _own_hash(source: Path, root: str) -> str:
     known = len(_modules_known())
     own = digest(_closure(source, root))
     if len(_modules_known()) > known:
-        write_cache(_cache(), _modules_known())
+        write_cache(CACHE_FILE, _modules_known())
     return own
 
 
@@ -95,13 +99,9 @@ def _read_module(source: Path, module: str) -> tuple[str, frozenset[str]]:
 @functools.cache
 def _modules_known() -> dict[str, tuple[str, list[str]]]:
     """What `_parse` found, by content: parsing all modules takes most of the time of a small plan."""
-    return read_cache(_cache()) or {}
-
-
-@functools.cache
-def _cache() -> Path:
-    own = b"".join(_path(SOURCE, module).read_bytes() for module in (__name__, digest.__module__))
-    return CACHE / f"code-{hashlib.sha256(own + platform.python_version().encode()).hexdigest()[:16]}.json"
+    found = read_cache(CACHE_FILE)
+    entries = found.items() if isinstance(found, dict) else ()
+    return {key: tuple(value) for key, value in entries if isinstance(value, list) and list(map(type, value)) == [str, list]}
 
 
 def _parse(content: bytes, package: str) -> tuple[str, list[str]]:

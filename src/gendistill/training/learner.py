@@ -99,13 +99,15 @@ class Learner:
         self.parts.load_state_dict(state["parts"])
         self.momenta = [momentum if momentum is None else momentum.to(self.device) for momentum in state["momenta"]]
 
-    def step(self, batches: Iterable[Batch], images: int, rate: Tensor, goal: Goal, divided: bool, processes: Processes) -> None:
+    def step(
+        self, batches: Iterable[Batch], images: int, rate: Tensor | float, goal: Goal, divided: bool, processes: Processes
+    ) -> None:
         """One step by a batch of so many images, in as many passes as it is divided into.
 
         Args:
             batches: the micro-batches that this process takes.
             images: of the whole batch.
-            rate: the learning rate, float32 () on the device.
+            rate: the learning rate, as `descend` takes it.
             goal: what is minimised.
             divided: whether there are other micro-batches than one of this process.
             processes: that train together.
@@ -152,7 +154,7 @@ class Learner:
             for name, value in terms.items() if len(terms) > 1 else ():
                 self.sums[3 + self.names.index(name)] += value.double() * len(labels)
 
-    def _descend(self, gradients: Gradients, rate: Tensor) -> None:
+    def _descend(self, gradients: Gradients, rate: Tensor | float) -> None:
         descend(self.weights, gradients, self.momenta, rate, self.recipe)
         self.sums[2] += self.sums[0].isfinite()
 

@@ -14,6 +14,7 @@ from gendistill.data.sources import Source
 from gendistill.errors import DivergedError, InterruptedTraining
 from gendistill.networks.trained import Description, logits_of
 from gendistill.softlabels.extent import distilled_epochs
+from gendistill.training.descent import as_taken
 from gendistill.training.epoch import Epoch
 from gendistill.training.fitted import BY_LABELS, Fitted
 from gendistill.training.learner import Goal, Learner
@@ -123,20 +124,19 @@ def fit(
     def save(epoch: int, step: int) -> None:
         hooks.save({**learner.state(), "history": history, "epoch": epoch, "step": step, "sums": all_sums()})
 
-    replays: dict[bool, Replayed] = {}
+    recorded, replayed = None, None
     for epoch in range(first_epoch, epochs):
         started = time.monotonic()
         first = epoch < staged
         if epoch == staged and first_step == 0:
-            # Each stage has an optimizer of its own, and other steps to record.
+            # Each stage has an optimizer of its own.
             learner.momenta = [None] * len(learner.weights)
-            replays = {}
         distils = epoch < last_distilled
         asked = fitted if distils else BY_LABELS
         shown = Epoch(train, teacher if distils else None, recipe, keys, epoch, description, size, processes, first_step)
-        rates = torch.tensor([rate_at(epoch, step) for step in range(steps)], device=device)
-        if hooks.cuda_graphs and distils not in replays:
-            replays[distils] = Replayed(partial(learner.whole_step, goal=Goal(asked, first)), batch)
+        rates = as_taken([rate_at(epoch, step) for step in range(steps)], recipe, device)
+        if hooks.cuda_graphs and recorded != (first, distils):
+            recorded, replayed = (first, distils), Replayed(partial(learner.whole_step, goal=Goal(asked, first)), batch)
         learner.modules.train()
         for step in range(first_step, steps):
             if processes.any(hooks.stop_requested()):
@@ -144,8 +144,8 @@ def fit(
                 raise InterruptedTraining(f"stopped in epoch {epoch + 1} of {epochs}, step {step}; saved")
             images = min(batch, count - step * batch)
             divided = images > size or processes.count > 1
-            if hooks.cuda_graphs:
-                replays[distils](*shown.batches(step), rates[step])
+            if replayed:
+                replayed(*shown.batches(step), rates[step])
             else:
                 goal = Goal(asked, first, epoch, keys["objective"], keys["objective"] + epoch * steps + step)
                 learner.step(shown.batches(step), images, rates[step], goal, divided, processes)

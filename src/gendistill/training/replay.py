@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from gendistill.batches import micro_batch_size
 from gendistill.errors import SettingError
 from gendistill.networks.joint import Joint
+from gendistill.precision import REFERENCE
+from gendistill.training.descent import is_fused
 from gendistill.training.objective import Objective
 
 # Calls that run as usual first, in which libraries choose kernels and set themselves up, and momenta are made.
@@ -55,22 +57,27 @@ class Replayed:
         return self.found
 
 
-def why_not(network: nn.Module, objective: Objective, recipe: dict[str, Any], processes: int, device: torch.device) -> str:
+def why_not(
+    network: nn.Module, objective: Objective, recipe: dict[str, Any], images: int, processes: int, device: torch.device
+) -> str:
     """Why steps of a training can't be replayed; empty if they can.
 
     Args:
         network: that learns.
         objective: as the settings say.
         recipe: the settings of the recipe group.
+        images: that it is trained on.
         processes: that train together.
         device: of the training.
     """
     reasons = {
         "it does not train on a GPU": not can_record(device),
         "batches are divided": processes > 1 or micro_batch_size(recipe, processes) < recipe["batch_size"],
+        "an epoch has no whole batch": images < recipe["batch_size"],
+        f"recipe.precision = {REFERENCE} does without": not is_fused(recipe),
         "recipe.mixup mixes by another share in each step": bool(recipe.get("mixup")),
         "several networks are trained together": isinstance(network, Joint),
-        "the objective asks for the epoch": bool(objective.needs & CHANGING),
+        "the objective asks for the epoch or a key": bool(objective.needs & CHANGING),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 
@@ -94,11 +101,15 @@ def record(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
         # Other threads may go on, such as those that decode images.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             found = function()
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        cause: BaseException = error
+        while cause.__context__ is not None:
+            # The end of a recording that has failed raises an error of its own.
+            cause = cause.__context__
+        if isinstance(cause, torch.OutOfMemoryError):
+            raise cause from None
         raise SettingError(
-            f"runtime.cuda_graphs = true: a step of this training cannot be recorded ({' '.join(str(error).split())}). "
+            f"runtime.cuda_graphs = true: a step of this training cannot be recorded ({' '.join(str(cause).split())}). "
             "Set runtime.cuda_graphs to false: results are the same."
         ) from error
     # Nothing has run so far.

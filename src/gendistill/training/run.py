@@ -75,7 +75,7 @@ def train_network(settings: dict[str, Any], inputs: dict[str, Path], folder: Pat
     if beside:
         check_alike(description, beside[1])
     fitted = fit_objective(objective, network, beside and beside[0], description, device, keys["objective"])
-    why = why_not(network, objective, recipe, processes.count, device)
+    why = why_not(network, objective, recipe, len(data.splits["train"]), processes.count, device)
     replays = runtime.cuda_graphs and not why
     teacher = _teacher(settings, inputs, description, fitted, beside, len(data.splits["train"]), device, replays)
     hooks = Hooks(
