@@ -54,6 +54,10 @@ def check_refactorings(repository: Path, folder: Path) -> None:
 
 
 def test_every_entry_gives_the_same_results(tmp_path):
+    entries = yaml.safe_load((ROOT / "workflow/refactorings.yaml").read_text()) or {}
+    for commit in {entry["commit"] for equal in entries.values() for entry in equal.values()}:
+        if subprocess.run(["git", "-C", str(ROOT), "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True).returncode:
+            pytest.skip(f"this checkout has no history back to {commit}")
     check_refactorings(ROOT, tmp_path)
 
 

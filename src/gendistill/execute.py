@@ -52,6 +52,8 @@ def execute(
         from gendistill.events import FOLDER, event_writer
 
         runtime.record = event_writer(FOLDER / kind / spec["id"], runtime.log)
+    if cuda_graphs and unit == "words":
+        runtime.log("steps are not replayed as CUDA graphs: it is a language model")
     own = ["-m", "gendistill", kind, "--spec", "@/dev/stdin", "--device", device, "--threads", str(threads)]
     own += ["--checkpoint-every", str(checkpoint_every)]
 

@@ -53,8 +53,6 @@ def train_language_model(settings: dict[str, Any], inputs: dict[str, Path], fold
     parameters = sum(p.numel() for p in network.parameters())
     dtype = str(number_format(recipe["precision"], device)).removeprefix("torch.")
     runtime.log(f"{parameters:,} parameters, {dtype} on {device}")
-    if runtime.cuda_graphs:
-        runtime.log("steps are not replayed as CUDA graphs: it is a language model")
     history = fit(
         network,
         text,
