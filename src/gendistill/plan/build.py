@@ -1,6 +1,9 @@
 """Build the plan: all steps of the chosen experiments and published tables, each under its id, shared where they are the same."""
 
+import gc
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gendistill.errors import SettingError
@@ -90,10 +93,23 @@ def build_plan(experiments: list[str], overrides: tuple[str, ...] = (), without_
     check_names(experiments)
     changed = {override.lstrip("+").partition("=")[0] for override in overrides if not SAME_STUDY.match(override)}
     plan = Plan(changed=sorted(changed))
-    for name, settings in zip(experiments, compose_experiments(experiments, tuple(overrides)), strict=True):
-        add_experiment(plan, name, settings, without_data)
+    with _no_collection():
+        for name, settings in zip(experiments, compose_experiments(experiments, tuple(overrides)), strict=True):
+            add_experiment(plan, name, settings, without_data)
     plan.prune()
     return plan
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let Python not search for cycles, of which a plan makes hardly any: with 400 experiments that took a fifth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def add_experiment(plan: Plan, name: str, settings: Settings, without_data: bool = False) -> None:

@@ -15,7 +15,8 @@ def whole_numbers(value: Any) -> Any:
 
 
 # What is there most often, and stays as it is.
-_PLAIN = (str, int, bool, type(None))
+_PLAIN = frozenset((str, int, bool, type(None)))
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _whole_number(value: Any) -> Any:
@@ -23,9 +24,9 @@ def _whole_number(value: Any) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """`value` with sorted keys, tuples as lists, and 1.0 as 1."""
+    """`value` with texts as keys, tuples as lists, and 1.0 as 1."""
     if isinstance(value, dict):
-        return {str(key): value[key] if type(value[key]) in _PLAIN else canonical(value[key]) for key in sorted(value, key=str)}
+        return {str(key): item if type(item) in _PLAIN else canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [item if type(item) in _PLAIN else canonical(item) for item in value]
     return _whole_number(value)
@@ -33,7 +34,7 @@ def canonical(value: Any) -> Any:
 
 def canonical_json(value: Any) -> str:
     """`value` as JSON: the same text for any order of keys and for 1 and 1.0."""
-    return json.dumps(canonical(value), separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(canonical(value))
 
 
 def digest(value: Any, length: int = 10) -> str:

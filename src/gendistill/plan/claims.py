@@ -114,11 +114,11 @@ def _own(settings: dict[str, Any], wanted: dict[str, Any], metric: str, where: s
     labels, metrics = TABLES[table]
     if metric not in metrics:
         raise SettingError(f"{where}: metric = {metric}: unknown in table {table}. Allowed: {', '.join(metrics)}.")
-    named = {key: value for key, value in wanted.items() if key != "table"}
+    named = {key: str(value) for key, value in wanted.items() if key != "table"}
     found: list[Cell] = [
         cell
         for cell in settings["cells"]
-        if cell["table"] == table and all(str(cell.get(key)) == str(value) for key, value in named.items())
+        if cell["table"] == table and all(str(cell.get(key)) == value for key, value in named.items())
     ]
     rows = {tuple(cell[label] for label in labels) for cell in found}
     shown = found or [cell for cell in settings["cells"] if cell["table"] == table]

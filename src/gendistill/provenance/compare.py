@@ -23,7 +23,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> list[Difference]:
 
 def _text(value: Any) -> str:
     # Not canonical_json, which refuses metrics that are no numbers.
-    return json.dumps(canonical(value))
+    return json.dumps(canonical(value), sort_keys=True)
 
 
 def differing_settings(one: Step, other: Step) -> list[tuple[str, str, str]]:
