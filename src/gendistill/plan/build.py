@@ -96,7 +96,7 @@ def build_plan(experiments: list[str], overrides: tuple[str, ...] = (), without_
     with _no_collection():
         for name, settings in zip(experiments, compose_experiments(experiments, tuple(overrides)), strict=True):
             add_experiment(plan, name, settings, without_data)
-    plan.prune()
+        plan.prune()
     return plan
 
 
