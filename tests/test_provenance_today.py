@@ -39,6 +39,7 @@ def source(tmp_path, monkeypatch):
     """A copy of the package's source, which is taken for today's code."""
     folder = tmp_path / "src"
     shutil.copytree(Path(gendistill.__file__).parent, folder / "gendistill", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(code.REFACTORINGS, tmp_path / "refactorings.yaml")
     monkeypatch.setattr(code, "SOURCE", folder)
     monkeypatch.setattr(code, "REFACTORINGS", tmp_path / "refactorings.yaml")
     code.forget()
@@ -137,7 +138,8 @@ def test_a_refactoring_keeps_the_id(roles, source, tmp_path):
     old = code.code_hash(ban)
     edit(source / "objectives/ban.py")
     code.forget()
-    (tmp_path / "refactorings.yaml").write_text(yaml.safe_dump({ban: {code.code_hash(ban): {"same_as": old}}}))
+    known = yaml.safe_load((tmp_path / "refactorings.yaml").read_text())
+    (tmp_path / "refactorings.yaml").write_text(yaml.safe_dump({**known, ban: {code.code_hash(ban): {"same_as": old}}}))
     assert "Today's code gives the same id." in today(RUN)
 
 
